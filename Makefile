@@ -1,0 +1,70 @@
+# train_attnvar: needs a C compiler and make, nothing else.
+#
+#   make            the optimised program          make debug   with the sanitizers, for a debugger
+#   make run        train the default model        make test    every proof that it is right
+#   make check      what CI runs besides: both compilers, all flavours, sanitizers, command line
+#   make clean
+#
+#   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
+#   NO_OMP=1        one thread, without OpenMP
+#   CC=clang        another compiler
+
+CC      ?= cc
+WARN    := -std=c11 -Wall -Wextra -Wpedantic
+# Not fast-math: results stay as written. -ffp-contract=fast lets a*b + c round once (an FMA
+# instruction); the other two only drop errno and floating-point traps, which nothing here reads.
+OPT     := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
+CFLAGS  ?=
+LDLIBS  := -lm
+
+# A flag is used if a probe compiles, links and runs with it.
+probe    = $(shell d=$$(mktemp -d) && printf '%s\n' $(2) > $$d/p.c && \
+             $(CC) $(1) $$d/p.c -o $$d/p >/dev/null 2>&1 && $$d/p >/dev/null 2>&1 && echo $(1); rm -rf $$d)
+ifndef PORTABLE
+ARCH    := $(call probe,-march=native,'int main(void) { return 0; }')
+# on AVX-512 machines, let loops use all of it
+ARCH    += $(if $(ARCH),$(call probe,-march=native -mprefer-vector-width=512,\
+             '#ifndef __AVX512F__' '#error no' '#endif' 'int main(void) { return 0; }'))
+endif
+ifndef NO_OMP
+OMP     := $(call probe,-fopenmp,'#include <omp.h>' 'int main(void) { return omp_get_max_threads() < 1; }')
+ifeq ($(strip $(OMP)),)
+$(info note: $(CC) has no working OpenMP (-fopenmp); building for one thread)
+endif
+endif
+# without OpenMP its pragmas are ignored, as they should be
+OMP     := $(or $(OMP),-Wno-unknown-pragmas)
+
+FLAGS    = $(WARN) $(OPT) $(ARCH) $(OMP) $(CFLAGS)
+SANITIZE = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(OMP) $(CFLAGS)
+
+train_attnvar: train_attnvar.c
+	$(CC) $(FLAGS) $< -o $@ $(LDLIBS)
+
+run: train_attnvar
+	./train_attnvar
+
+# The tests compile everything twice: once in double, where gradients can be compared with finite
+# differences, and once in float (FLOAT_PART), as it is used.
+test_attnvar: test_attnvar.c train_attnvar.c
+	$(CC) $(FLAGS) -DFLOAT_PART -c $< -o test_float.o
+	$(CC) $(FLAGS) $< test_float.o -o $@ $(LDLIBS)
+	@rm -f test_float.o
+
+test: test_attnvar train_attnvar
+	./test_attnvar
+	dev/test/cli.sh ./train_attnvar
+
+debug: train_attnvar.c test_attnvar.c
+	$(CC) $(SANITIZE) train_attnvar.c -o train_debug $(LDLIBS)
+	$(CC) $(SANITIZE) -DFLOAT_PART -c test_attnvar.c -o test_debug.o
+	$(CC) $(SANITIZE) test_attnvar.c test_debug.o -o test_debug $(LDLIBS)
+	@rm -f test_debug.o
+
+check:
+	dev/test/check.sh
+
+clean:
+	rm -f train_attnvar test_attnvar train_debug test_debug *.o
+
+.PHONY: run test debug check clean

@@ -1,0 +1,2182 @@
+/* train_attnvar.c: what is attention made of, and what is each part worth?
+
+This file trains a small Qwen2.5-style language model in which every layer's attention may be
+replaced by one of seven variants, each relaxing one design principle of standard attention,
+after "Deconstructing Attention" (Xue, Moosavi, Aletras, arXiv 2510.11602). Every variant has its
+forward and its backward pass written out; nothing is left to a library. It is a reference: plain
+C11, libc, libm and, if there, OpenMP. No framework: one model, one optimizer, float32, CPU.
+
+    build   make            (or: cc -O3 train_attnvar.c -o train_attnvar -lm)
+    run     ./train_attnvar                                       standard attention, every layer
+            ./train_attnvar --attn nonapprox --layout even        every second layer standard
+            ./train_attnvar --layout NSFS --data my.txt           any mix, any text
+            ./train_attnvar --help                                all options and their defaults
+    test    make test
+
+    variant       principle of attention it relaxes             its map A (T x T, causal)
+    standard      none                                          softmax(q_i.k_j / sqrt dh)
+    mlp           token mixing: no position sees another        none
+    approx        the softmax: exp becomes 1 + x + x^2/2        Taylor, normalised
+    nonapprox     the query-key pair: one score a key           softmax(SiLU(q_j).k_j / sqrt dh)
+    rndembqk      dependence on the text: q, k of a fixed       one softmax map for all
+                  random sequence
+    fixedseqqk    the same, q, k of a fixed text                one softmax map for all
+    staticembqk   queries and keys from the layer: they come    softmax(q_i.k_j / sqrt dh)
+                  from the static embeddings
+
+Map of this file
+     1  utilities       one way to fail, allocation, the RNG
+     2  matrix product  one blocked product that every projection, the head and attention use
+     3  layers          exp, linear, RMSNorm, RoPE, SwiGLU, embedding, cross-entropy
+     4  mixers          the contract, seven chapters, the variant table
+     5  model           configuration, layouts, tensor registry, activations and their memory
+     6  forward and backward of the model: the block read forwards, then backwards
+     7  AdamW           clipping, schedule, the check for non-finite values
+     8  data            any file as bytes; windows; the unigram and bigram floors
+     9  evaluation and sampling
+    10  command line and main
+
+Notation, the same everywhere
+    B   batch: sequences a step            V   vocabulary
+    R   rows: the batch, then the anchor rows of rndembqk and fixedseqqk that are still needed
+    T   positions in a sequence            N   = R*T or B*T, positions in all
+    C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
+    NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
+    s   = 1/sqrt(dh)                       d.. a gradient: dq is dLoss/dq, of q's shape
+    Arrays are row-major: x (R,T,C) has x[r][t][c] at x + (r*T + t)*C + c.
+    i is a query position, j <= i a key position, g_i = dLoss/do_i.
+
+One block, the Qwen2.5 decoder layer; two of these lines are all that the variants touch (*):
+
+    h -+-> RMSNorm -+-> Wq, bq -> q -+
+       |            +-> Wk, bk -> k -+-> [QK-norm] -> [RoPE] --+   *  where q and k come from
+       |            +-> Wv, bv -> v --------------------------(mix)   *  how they mix the values
+       |                                                        |
+       +<------------------- Wo <------------------------- o <--+
+       |
+       +-> RMSNorm -+-> Wgate -> SiLU -+
+       |            +-> Wup -------- (times)
+       +<------------------- Wdown <---+
+       h of the next block; after the last: RMSNorm, then the head (the embedding table, if tied)
+
+Floats are the only precision. The tests compile this file a second time with `float` defined as
+`double` to compare every gradient with finite differences, so nothing here may assume 4 bytes. */
+
+#define _POSIX_C_SOURCE 200809L
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_thread_num(void) { return 0; }
+static int omp_get_num_threads(void) { return 1; }
+static int omp_get_max_threads(void) { return 1; }
+static void omp_set_num_threads(int n) { (void)n; }
+#endif
+#ifdef ATTNVAR_DOUBLE       // set by the tests alone: from here on every float is a double
+#define float double
+#endif
+
+// ------------------------------------------------------------------------------------------------
+// 1  Utilities
+// ------------------------------------------------------------------------------------------------
+
+static int min_int(int a, int b) { return a < b ? a : b; }
+
+// Every error of the user's making ends here: what was found, what is expected, what to run.
+static _Noreturn void fail(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fflush(stdout);
+    fputs("train_attnvar: error: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+// Zeroed memory on a 64-byte boundary (a cache line, and the widest vector). Never NULL.
+static void *allocate(size_t bytes, const char *what) {
+    size_t whole = (bytes + 63) / 64 * 64;
+    void *p = whole < bytes ? NULL : aligned_alloc(64, whole + 64 * !whole);
+    if (!p) fail("no memory for %s (%.1f MB): choose a smaller --batch, --seq or --size",
+                 what, (double)bytes / 1e6);
+    memset(p, 0, whole);
+    return p;
+}
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// The RNG is splitmix64 (Steele, Lea, Flood 2014): one 64-bit state, so it is one line to port and
+// one number to save. From state 1 its first outputs are 0x910a2dec89025cc1, 0xbeeb8da1658eec67,
+// 0xf893a2eefb32555e.
+static uint64_t random_u64(uint64_t *state) {
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+// Uniform in [0, 1): the top 53 bits.
+static double random_uniform(uint64_t *state) {
+    return (double)(random_u64(state) >> 11) * 0x1p-53;
+}
+
+// N(0, 1) by Box and Muller, the cosine half; two uniforms a draw. 1 - u is in (0, 1].
+static double random_normal(uint64_t *state) {
+    double radius = sqrt(-2 * log(1 - random_uniform(state)));
+    return radius * cos(6.283185307179586 * random_uniform(state));
+}
+
+// Independent streams of one seed, so that what one consumer draws never shifts another's: all
+// variants start from the same weights and see the same windows in the same order.
+enum { STREAM_INIT, STREAM_DATA, STREAM_ANCHOR, STREAM_SAMPLE };
+static uint64_t random_stream(uint64_t seed, int stream) {
+    uint64_t state = seed * 4 + (uint64_t)stream;
+    return random_u64(&state);
+}
+
+// ------------------------------------------------------------------------------------------------
+// 2  The matrix product
+//
+//     c = c0 + a b        a (M,K), b (K,N), c (M,N)
+//
+// Every projection, the head and both products of attention are this one routine. It is fast for
+// three reasons.
+//   - Registers. The innermost loop keeps an MR x NR tile of c in registers and adds one outer
+//     product a[:,k] b[k,:] to it a step: MR + NR loads feed MR*NR multiply-adds.
+//   - Packing. Panels of NR columns of b, and of MR rows of a, are copied first so that the inner
+//     loop reads them with stride one. Packing also turns any orientation (a or b transposed) and
+//     any right edge (zeros beyond N) into the same case. A copy of a pays only if it is used for
+//     more than FEW panels of b, or if a is transposed; else a is read where it lies.
+//   - Blocks. A KC x NC block of b (512 KB) is packed at a time and stays in the second cache, the
+//     KC x MR panel of a (6 KB) that meets it stays in the first.
+// Each element of c is one sum over k, in order, whoever computes it: threads only divide the tiles
+// among themselves. So the result does not depend on the number of threads.
+// ------------------------------------------------------------------------------------------------
+
+#if defined __AVX512F__
+enum { VECTOR_BYTES = 64, MR = 12 };    // 32 registers of 16 floats: 24 hold the tile
+#elif defined __AVX__
+enum { VECTOR_BYTES = 32, MR = 6 };     // 16 registers of 8 floats: 12 hold the tile
+#elif defined __ARM_NEON
+enum { VECTOR_BYTES = 16, MR = 12 };    // 32 registers of 4 floats
+#elif defined __GNUC__
+enum { VECTOR_BYTES = 16, MR = 6 };     // x86-64 without options: 16 registers of 4 floats
+#else
+enum { VECTOR_BYTES = sizeof(float), MR = 4 };
+#endif
+
+// A vec is a vector register of VL floats. gcc and clang add and multiply vecs like numbers; for
+// any other compiler a vec is one float, and the same code is right.
+enum { VL = VECTOR_BYTES / sizeof(float), NV = 2, NR = NV * VL };
+#ifdef __GNUC__
+typedef float vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias));
+#else
+typedef float vec;
+#endif
+
+enum { KC = 256, NC = 512, FEW = 4 };
+
+// A view of a matrix: element (i, j) is p[i*rs + j*cs].
+typedef struct {
+    const float *p;
+    size_t rs, cs;
+} Mat;
+static Mat rows(const float *p, size_t ld) { return (Mat){p, ld, 1}; }          // as it is stored
+static Mat transposed(const float *p, size_t ld) { return (Mat){p, 1, ld}; }    // its transpose
+
+// One panel: out[k*width + w] = x(w, k) for w < n, zero for n <= w < width.
+static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
+    if (n < width) memset(out, 0, (size_t)K * width * sizeof(float));
+    if (x.rs == 1 && n == width) {                  // the panel's rows are contiguous
+        for (int k = 0; k < K; k++)
+            for (int w = 0; w < width; w++) out[k * width + w] = x.p[k * x.cs + w];
+    } else {
+        for (int w = 0; w < n; w++)
+            for (int k = 0; k < K; k++) out[k * width + w] = x.p[w * x.rs + k * x.cs];
+    }
+}
+
+// One tile, c (m,n) = c0 + a b, m <= MR, n <= NR: a (m,K) is read through its strides, b is a
+// packed panel (K,NR). c0 is NULL (zero) or a matrix whose row stride is ldc0.
+static void tile(float *c, size_t ldc, const float *c0, size_t ldc0,
+                 Mat a, const float *restrict b, int m, int n, int K) {
+    vec acc[MR][NV];
+    const float *row[MR];                       // rows beyond m repeat the last and are not stored
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+        row[i] = a.p + (size_t)(i < m ? i : m - 1) * a.rs;
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
+    }
+    for (size_t k = 0; k < K * a.cs; k += a.cs, b += NR)
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++)
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; v++) acc[i][v] += row[i][k] * ((const vec *)b)[v];
+    float edge[MR][NR];                         // a tile at the right edge of c goes through here
+    bool whole = n == NR;
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+        if (i == m) break;
+        vec *out = (vec *)(whole ? c + i * ldc : edge[i]);
+        const vec *start = (const vec *)(c0 + i * ldc0);
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; v++) {
+            if (whole && c0) acc[i][v] += start[v];
+            out[v] = acc[i][v];
+        }
+    }
+    for (int i = 0; i < m && !whole; i++)
+        for (int j = 0; j < n; j++)
+            c[i * ldc + j] = c0 ? c0[i * ldc0 + j] + edge[i][j] : edge[i][j];
+}
+
+// Where thread t's part of n things begins, of nt threads; it ends where the next one's begins.
+static int share(int n, int t, int nt) { return (int)((long long)n * t / nt); }
+
+// Thread t of nt does its share; all nt must call it, with the same arguments and the same panels.
+static void matmul_share(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
+                         int M, int N, int K, float *panels, int t, int nt) {
+    float panel_a[MR * KC];
+    for (int k0 = 0; k0 < K; k0 += KC) {
+        for (int j0 = 0; j0 < N; j0 += NC) {
+            int kn = min_int(KC, K - k0), jn = min_int(NC, N - j0);
+            int pa = (M + MR - 1) / MR, pb = (jn + NR - 1) / NR;        // panels of a, of b
+            for (int j = t; j < pb; j += nt) {
+                Mat x = {b.p + k0 * b.rs + (j0 + j * NR) * b.cs, b.cs, b.rs};
+                pack(panels + (size_t)j * NR * kn, x, min_int(NR, jn - j * NR), kn, NR);
+            }
+            if (nt > 1) {
+#pragma omp barrier
+            }
+            // The side with more panels is divided among the threads.
+            bool by_rows = pa >= pb;
+            int ia = by_rows ? share(pa, t, nt) : 0, ib = by_rows ? share(pa, t + 1, nt) : pa;
+            int ja = by_rows ? 0 : share(pb, t, nt), jb = by_rows ? pb : share(pb, t + 1, nt);
+            bool packed = a.cs != 1 || jb - ja > FEW;
+            for (int i = ia; i < ib; i++) {
+                size_t row = (size_t)i * MR;
+                int m = min_int(MR, M - (int)row);
+                Mat x = {a.p + row * a.rs + k0 * a.cs, a.rs, a.cs};
+                if (packed) {
+                    pack(panel_a, x, m, kn, MR);
+                    x = (Mat){panel_a, 1, MR};
+                }
+                for (int j = ja; j < jb; j++) {
+                    size_t col = j0 + (size_t)j * NR;
+                    float *out = c + row * ldc + col;
+                    const float *start = k0 ? out : c0 ? c0 + row * ldc0 + col : NULL;
+                    tile(out, ldc, start, k0 ? ldc : ldc0, x, panels + (size_t)j * NR * kn,
+                         m, min_int(NR, jn - j * NR), kn);
+                }
+            }
+            if (nt > 1) {
+#pragma omp barrier
+            }
+        }
+    }
+}
+
+// Scratch of one thread: packed panels, and two blocks of attention maps (section 4).
+typedef struct {
+    float *panels, *map, *dmap;
+} Work;
+static Work *work;          // one a thread, and the only global variable; made by make_work()
+
+// c = c0 + a b by all threads. c0 = NULL: c = a b; c0 = c: c += a b; ldc0 = 0: c0 is a bias row.
+static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
+                   int M, int N, int K) {
+#pragma omp parallel
+    matmul_share(c, ldc, c0, ldc0, a, b, M, N, K, work[0].panels,
+                 omp_get_thread_num(), omp_get_num_threads());
+}
+
+// The same by the calling thread alone, for use inside a parallel loop.
+static void matmul_alone(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
+                         int M, int N, int K) {
+    matmul_share(c, ldc, c0, ldc0, a, b, M, N, K, work[omp_get_thread_num()].panels, 0, 1);
+}
+
+// ------------------------------------------------------------------------------------------------
+// 3  Layers that every variant shares
+//
+// Argument order, everywhere: outputs, inputs, weights, dimensions; in a backward function the
+// gradients come first, then the upstream gradient, then what the forward read. Gradients of
+// activations are written with =; gradients of parameters, and of what several readers share (the
+// residual stream), are added to with +=.
+// ------------------------------------------------------------------------------------------------
+
+enum { LANES = 16 };        // partial sums of a reduction, written out: sums in a fixed order that
+                            // compilers may turn into vectors without being allowed to reorder any
+
+// exp(x) to 2e-7 relative, in operations that compilers turn into vector code (a call of expf they
+// do not). x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), exp(r) by Taylor to r^7.
+// Adding 1.5 * 2^23 rounds to an integer and leaves n in the low bits of the representation. Below
+// -87 the result is 0, above 88 it is exp(88); NaN stays NaN.
+static inline float exp_fast(float x) {
+    if (sizeof(float) != 4) return (float)exp((double)x);       // the double build of the tests
+    float low = x < -87.f ? 0.f : 1.f;
+    float y = x < -87.f ? -87.f : x > 88.f ? 88.f : x;
+    float t = y * 1.44269504f + 12582912.f;
+    float n = t - 12582912.f;
+    float r = y - n * 0.693359375f + n * 2.12194440e-4f;        // ln 2 in two parts
+    float p = 1.f + r * (1.f + r * (1.f / 2 + r * (1.f / 6 + r * (1.f / 24
+            + r * (1.f / 120 + r * (1.f / 720 + r * (1.f / 5040)))))));
+    uint32_t bits;
+    memcpy(&bits, &t, sizeof bits);
+    bits = (bits + 127) << 23;                                  // the float 2^n
+    float scale = 0;
+    memcpy(&scale, &bits, sizeof bits);
+    return low * (p * scale);
+}
+
+static inline float sigmoid(float x) { return 1 / (1 + exp_fast(-x)); }
+
+// sum_c a_c b_c
+static inline float dot(const float *restrict a, const float *restrict b, int n) {
+    float lane[LANES] = {0}, sum = 0;
+    int c = 0;
+    for (; c + LANES <= n; c += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += a[c + l] * b[c + l];
+    for (; c < n; c++) sum += a[c] * b[c];
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
+// out[c] += sum_n a_nc b_nc r_n: the shape of every bias and gain gradient. b and r may be NULL,
+// for 1. A thread owns a block of columns.
+static void add_column_sums(float *out, const float *a, const float *b, const float *r,
+                            size_t N, int C) {
+#pragma omp parallel for
+    for (int c0 = 0; c0 < C; c0 += LANES) {
+        float sum[LANES] = {0};
+        int width = min_int(LANES, C - c0);
+        for (size_t n = 0; n < N; n++) {
+            const float *x = a + n * C + c0, *y = b ? b + n * C + c0 : NULL;
+            float scale = r ? r[n] : 1;
+            if (y) for (int c = 0; c < width; c++) sum[c] += x[c] * y[c] * scale;
+            else   for (int c = 0; c < width; c++) sum[c] += x[c];
+        }
+        for (int c = 0; c < width; c++) out[c0 + c] += sum[c];
+    }
+}
+
+// Linear: y = x w' + b.   x (N,I), w (O,I), b (O) or NULL, y (N,O)
+static void linear_forward(float *y, const float *x, const float *w, const float *b,
+                           size_t N, int I, int O) {
+    matmul(y, O, b, 0, rows(x, I), transposed(w, I), (int)N, O, I);
+}
+
+// dx = dy w, or dx += dy w where add is set;  dw += dy' x;  db += sum_n dy
+static void linear_backward(float *dx, float *dw, float *db, const float *dy, const float *x,
+                            const float *w, size_t N, int I, int O, bool add) {
+    matmul(dx, I, add ? dx : NULL, I, rows(dy, O), rows(w, I), (int)N, I, O);
+    matmul(dw, I, dw, I, transposed(dy, O), rows(x, I), O, I, (int)N);
+    if (db) add_column_sums(db, dy, NULL, NULL, N, O);
+}
+
+// RMSNorm: y = x r g, r = 1 / sqrt(mean_c x^2 + 1e-6).   x, y (N,C), gain g (C)
+static inline float inverse_rms(const float *x, int C) {
+    return (float)(1 / sqrt(dot(x, x, C) / (double)C + 1e-6));
+}
+
+static void rmsnorm_forward(float *y, const float *x, const float *gain, size_t N, int C) {
+#pragma omp parallel for
+    for (size_t n = 0; n < N; n++) {
+        float r = inverse_rms(x + n * C, C);
+        for (int c = 0; c < C; c++) y[n * C + c] = x[n * C + c] * r * gain[c];
+    }
+}
+
+// With u = dy g:  dx_c = r (u_c - x_c r^2 mean_c(u x)), because dr/dx_c = -r^3 x_c / C;
+// dg_c += sum_n dy x r.  dx is added to: x is the residual stream, which others read too.
+// r (N) is scratch. The inverse RMS is computed again; it costs less than the room to keep it.
+static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const float *x,
+                             const float *gain, float *r, size_t N, int C) {
+#pragma omp parallel for
+    for (size_t n = 0; n < N; n++) {
+        const float *xn = x + n * C, *dyn = dy + n * C;
+        float lane[LANES] = {0}, sum = 0;
+        int c = 0;
+        for (; c + LANES <= C; c += LANES)
+            for (int l = 0; l < LANES; l++) lane[l] += dyn[c + l] * gain[c + l] * xn[c + l];
+        for (; c < C; c++) sum += dyn[c] * gain[c] * xn[c];
+        for (int l = 0; l < LANES; l++) sum += lane[l];
+        r[n] = inverse_rms(xn, C);
+        float mean = r[n] * r[n] * sum / (float)C;
+        for (c = 0; c < C; c++) dx[n * C + c] += r[n] * (dyn[c] * gain[c] - xn[c] * mean);
+    }
+    add_column_sums(dgain, dy, x, r, N, C);
+}
+
+// RoPE: each pair (x_a, x_{a+dh/2}) of a head at position t turns by the angle t base^(-2a/dh).
+// x (R,T,H,dh), in place; cs (T,dh/2,2) holds cosines and sines. With sign = -1 it turns back,
+// which is also the backward pass: the inverse of a rotation is its transpose.
+static void rope(float *x, const float *cs, int sign, int R, int T, int H, int dh) {
+#pragma omp parallel for collapse(2)
+    for (int r = 0; r < R; r++) {
+        for (int t = 0; t < T; t++) {
+            const float *angle = cs + (size_t)t * dh;
+            for (int h = 0; h < H; h++) {
+                float *lo = x + (((size_t)r * T + t) * H + h) * dh, *hi = lo + dh / 2;
+                for (int a = 0; a < dh / 2; a++) {
+                    float cosine = angle[2 * a], sine = (float)sign * angle[2 * a + 1];
+                    float p = lo[a], q = hi[a];
+                    lo[a] = p * cosine - q * sine;
+                    hi[a] = q * cosine + p * sine;
+                }
+            }
+        }
+    }
+}
+
+// SwiGLU: y = SiLU(gate) up, SiLU(x) = x sigmoid(x).   all (N,F)
+static void swiglu_forward(float *y, const float *gate, const float *up, size_t N, int F) {
+#pragma omp parallel for
+    for (size_t n = 0; n < N; n++) {
+        const float *a = gate + n * F, *b = up + n * F;
+        float *out = y + n * F;
+        for (int f = 0; f < F; f++) out[f] = a[f] * sigmoid(a[f]) * b[f];
+    }
+}
+
+// dgate = dy up SiLU'(gate), dup = dy SiLU(gate); SiLU'(x) = sg (1 + x (1 - sg)), sg = sigmoid(x)
+static void swiglu_backward(float *dgate, float *dup, const float *dy, const float *gate,
+                            const float *up, size_t N, int F) {
+#pragma omp parallel for
+    for (size_t n = 0; n < N; n++) {
+        const float *a = gate + n * F, *b = up + n * F, *d = dy + n * F;
+        float *da = dgate + n * F, *db = dup + n * F;
+        for (int f = 0; f < F; f++) {
+            float sg = sigmoid(a[f]), df = d[f];
+            da[f] = df * b[f] * sg * (1 + a[f] * (1 - sg));
+            db[f] = df * a[f] * sg;
+        }
+    }
+}
+
+// Embedding: y_n = table[token_n].   tokens (N), table (V,C), y (N,C)
+static void embedding_forward(float *y, const int *tokens, const float *table, size_t N, int C) {
+    for (size_t n = 0; n < N; n++)
+        memcpy(y + n * C, table + (size_t)tokens[n] * C, C * sizeof(float));
+}
+
+// dtable[token_n] += dy_n. Tokens repeat, so the threads divide the columns, not the tokens.
+static void embedding_backward(float *dtable, const float *dy, const int *tokens, size_t N, int C) {
+#pragma omp parallel for
+    for (int c0 = 0; c0 < C; c0 += LANES) {
+        int width = min_int(LANES, C - c0);
+        for (size_t n = 0; n < N; n++) {
+            float *to = dtable + (size_t)tokens[n] * C + c0;
+            for (int c = 0; c < width; c++) to[c] += dy[n * C + c0 + c];
+        }
+    }
+}
+
+// max_j x_j from the row's first element on, n >= 1. A NaN in front stays; one further on survives
+// in the exponentials.
+static inline float row_max(const float *x, int n) {
+    float lane[LANES], max = x[0];
+    for (int l = 0; l < LANES; l++) lane[l] = max;
+    int j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] = x[j + l] > lane[l] ? x[j + l] : lane[l];
+    for (; j < n; j++) max = x[j] > max ? x[j] : max;
+    for (int l = 0; l < LANES; l++) max = lane[l] > max ? lane[l] : max;
+    return max;
+}
+
+// x_j = exp(s (x_j - max)) in place; returns their sum. s >= 0, so no exponent is positive.
+static inline float row_exp(float *x, float s, float max, int n) {
+    float lane[LANES] = {0}, sum = 0;
+    int j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += x[j + l] = exp_fast(s * (x[j + l] - max));
+    for (; j < n; j++) sum += x[j] = exp_fast(s * (x[j] - max));
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
+// Cross-entropy: loss_n = ln sum_v exp(x_v) - x_target, nats; 0 where target_n < 0 (not scored).
+// logits (N,V) become softmax probabilities in place.
+static void crossentropy_forward(float *loss, float *logits, const int *target, size_t N, int V) {
+#pragma omp parallel for
+    for (size_t n = 0; n < N; n++) {
+        float *x = logits + n * V, max = row_max(x, V);
+        float shifted = target[n] < 0 ? 0 : x[target[n]] - max;
+        float z = row_exp(x, 1, max, V);
+        loss[n] = target[n] < 0 ? 0 : (float)log((double)z) - shifted;
+        for (int v = 0; v < V; v++) x[v] /= z;
+    }
+}
+
+// Of the mean over the scored positions: dx_v = (p_v - [v = target]) / scored, in place of p.
+static void crossentropy_backward(float *probs, const int *target, int scored, size_t N, int V) {
+#pragma omp parallel for
+    for (size_t n = 0; n < N; n++) {
+        float *x = probs + n * V, scale = target[n] < 0 ? 0 : 1 / (float)scored;
+        if (target[n] >= 0) x[target[n]] -= 1;
+        for (int v = 0; v < V; v++) x[v] *= scale;
+    }
+}
+
+// ------------------------------------------------------------------------------------------------
+// 4  Mixers
+//
+// A mixer is what stands between the projections and Wo: it gets q, k, v and returns o. The seven
+// use the same parameters (Wq, bq, Wk, bk, Wv, bv, Wo), so all models of a size are equally large.
+// Every chapter has the same parts: the idea, the equations, what changed from standard, what is
+// kept for the backward pass, the gradient, the cost (multiply-adds count as two FLOPs, a layer,
+// without the projections), forward, backward, an exercise.
+//
+// The contract.   q (M,T,NH,dh), k (M,T,NKV,dh), v (R,T,NKV,dh), o (R,T,NH,dh), stat (M,NH,T,2),
+// where M is the number of rows that have queries and keys of their own: all R of them, or one
+// whose map serves all R. forward writes o and stat; backward gets g = dLoss/do and writes dq, dk
+// and dv. Query head h reads key/value head h / (NH/NKV): grouped-query attention, if NKV < NH.
+// ------------------------------------------------------------------------------------------------
+
+typedef struct {
+    int R, M;                   // rows of v and o; rows of q and k: R, or 1 (one map for all)
+    int T, NH, NKV, dh;
+} Mix;
+
+// Offset of position t of head h in row r of an array (rows,T,H,dh).
+static inline size_t at(int r, int t, int h, const Mix *m, int H) {
+    return (((size_t)r * m->T + t) * H + h) * m->dh;
+}
+
+// Offset of the two floats that position t of query head h in row r keeps, in stat (M,NH,T,2).
+static inline size_t stat_at(int r, int t, int h, const Mix *m) {
+    return (((size_t)r * m->NH + h) * m->T + t) * 2;
+}
+
+// ---- 4.1  standard -----------------------------------------------------------------------------
+//
+// The idea. Each position asks (q), each offers (k), and the answer is an average of the values,
+// weighted by how well they match. All four principles: it mixes tokens, by a softmax of dot
+// products, the weights depend on the sequence, queries and keys come from the layer's own input.
+//
+//     x_ij = s q_i.k_j            q, k after RoPE
+//     A_ij = exp(x_ij) / sum_{j'<=i} exp(x_ij')                  the map, causal
+//     o_i  = sum_{j<=i} A_ij v_j
+//
+// Changed: nothing.
+// Kept:    q, k, v, o, and of each row of the map only its maximum m_i and 1/z_i, z_i the sum of
+//          exp(x_ij - m_i): from them the backward pass computes any A_ij again in one step. The
+//          T x T map itself is never stored, only QB rows of it at a time.
+// Gradient: dA_ij = g_i.v_j, and through the softmax dx_ij = A_ij (dA_ij - c_i) with
+//          c_i = sum_j A_ij dA_ij = g_i.(sum_j A_ij v_j) = g_i.o_i: dh products instead of T. Then
+//          dq_i = s sum_j dx_ij k_j;  dk_j = s sum_i dx_ij q_i;  dv_j = sum_i A_ij g_i.
+// Cost:    2 R T^2 C forward, 5 R T^2 C backward: grows with the square of the length.
+//
+// The code is shared with every variant that has a T x T map. What may differ is handed in: the
+// weights of a row (Weigh), and through M whose map it is.
+
+// A row of n scores x = q.k (not yet scaled) becomes its weights A, in place; stat gets two floats.
+typedef void (*Weigh)(float *x, float *stat, float s, int n);
+// Scores x become weights A again, and dA becomes the gradient of q.k, both in place; c = c_i.
+typedef void (*WeighBackward)(float *x, float *da, const float *stat, float c, float s, int n);
+
+enum { QB = 48 };               // queries in a block of the map: a multiple of every MR
+
+static void softmax_row(float *x, float *stat, float s, int n) {
+    float max = row_max(x, n), rz = 1 / row_exp(x, s, max, n);
+    for (int j = 0; j < n; j++) x[j] *= rz;
+    stat[0] = max;
+    stat[1] = rz;
+}
+
+static void softmax_row_backward(float *x, float *da, const float *stat, float c, float s, int n) {
+    float max = stat[0], rz = stat[1];
+    for (int j = 0; j < n; j++) {
+        float a = exp_fast(s * (x[j] - max)) * rz;
+        x[j] = a;
+        da[j] = s * a * (da[j] - c);
+    }
+}
+
+// The scores q_i.k_j of queries i0 .. i0+n-1 of head h with the keys 0 .. i0+n-1: map (n, i0+n).
+static void score_block(float *map, const float *q, const float *k, int r, int h, int i0, int n,
+                        const Mix *m) {
+    int kv = h / (m->NH / m->NKV), keys = i0 + n;
+    matmul_alone(map, keys, NULL, 0, rows(q + at(r, i0, h, m, m->NH), (size_t)m->NH * m->dh),
+                 transposed(k + at(r, 0, kv, m, m->NKV), (size_t)m->NKV * m->dh), n, keys, m->dh);
+}
+
+// Blocks are independent: each thread takes the next one, the longest first.
+static void attend_forward(float *o, float *stat, const float *q, const float *k, const float *v,
+                           Mix m, Weigh weigh) {
+    int blocks = (m.T + QB - 1) / QB, served = m.R / m.M;       // rows that one map serves
+    size_t C = (size_t)m.NH * m.dh, CKV = (size_t)m.NKV * m.dh;
+    float s = (float)(1 / sqrt((double)m.dh));
+#pragma omp parallel for collapse(3) schedule(dynamic)
+    for (int b = 0; b < blocks; b++) {
+        for (int r = 0; r < m.M; r++) {
+            for (int h = 0; h < m.NH; h++) {
+                int i0 = (blocks - 1 - b) * QB, n = min_int(QB, m.T - i0), keys = i0 + n;
+                float *map = work[omp_get_thread_num()].map;
+                score_block(map, q, k, r, h, i0, n, &m);
+                for (int i = 0; i < n; i++) {
+                    int seen = i0 + i + 1;                  // a query sees the keys up to itself
+                    float *row = map + (size_t)i * keys;
+                    weigh(row, stat + stat_at(r, i0 + i, h, &m), s, seen);
+                    memset(row + seen, 0, (size_t)(keys - seen) * sizeof(float));
+                }
+                int kv = h / (m.NH / m.NKV);
+                for (int x = r * served; x < (r + 1) * served; x++)             // o = A v
+                    matmul_alone(o + at(x, i0, h, &m, m.NH), C, NULL, 0, rows(map, keys),
+                                 rows(v + at(x, 0, kv, &m, m.NKV), CKV), n, m.dh, keys);
+            }
+        }
+    }
+}
+
+// A thread owns a key/value head of a row, since the gradients of k and v sum over the queries of
+// all its query heads. The last block comes first: it sees every key, so it writes dk and dv, and
+// the blocks and heads after it add.
+static void attend_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
+                            const float *stat, const float *q, const float *k, const float *v,
+                            Mix m, WeighBackward weigh_backward) {
+    int blocks = (m.T + QB - 1) / QB, served = m.R / m.M, group = m.NH / m.NKV;
+    size_t C = (size_t)m.NH * m.dh, CKV = (size_t)m.NKV * m.dh;
+    float s = (float)(1 / sqrt((double)m.dh));
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (int r = 0; r < m.M; r++) {
+        for (int kv = 0; kv < m.NKV; kv++) {
+            for (int step = 0; step < group * blocks; step++) {
+                int h = kv * group + step / blocks, i0 = (blocks - 1 - step % blocks) * QB;
+                int n = min_int(QB, m.T - i0), keys = i0 + n, first = r * served;
+                const Work *mine = &work[omp_get_thread_num()];
+                float *map = mine->map, *dmap = mine->dmap;
+                // in the forward this was map = q k', A = weigh(map), so now the map is made again
+                score_block(map, q, k, r, h, i0, n, &m);
+                for (int x = first; x < first + served; x++)                    // dA = g v'
+                    matmul_alone(dmap, keys, x > first ? dmap : NULL, keys,
+                                 rows(g + at(x, i0, h, &m, m.NH), C),
+                                 transposed(v + at(x, 0, kv, &m, m.NKV), CKV), n, keys, m.dh);
+                for (int i = 0; i < n; i++) {
+                    int seen = i0 + i + 1;
+                    float *row = map + (size_t)i * keys, *drow = dmap + (size_t)i * keys, c = 0;
+                    for (int x = first; x < first + served; x++) {              // c = g.o
+                        size_t here = at(x, i0 + i, h, &m, m.NH);
+                        c += dot(g + here, o + here, m.dh);
+                    }
+                    weigh_backward(row, drow, stat + stat_at(r, i0 + i, h, &m), c, s, seen);
+                    memset(row + seen, 0, (size_t)(keys - seen) * sizeof(float));
+                    memset(drow + seen, 0, (size_t)(keys - seen) * sizeof(float));
+                }
+                // in the forward this was o = A v, so now dv += A' g
+                for (int x = first; x < first + served; x++) {
+                    float *dvx = dv + at(x, 0, kv, &m, m.NKV);
+                    matmul_alone(dvx, CKV, step ? dvx : NULL, CKV, transposed(map, keys),
+                                 rows(g + at(x, i0, h, &m, m.NH), C), keys, m.dh, n);
+                }
+                // in the forward this was map = q k', so now dq = dmap k, dk += dmap' q
+                float *dkr = dk + at(r, 0, kv, &m, m.NKV);
+                matmul_alone(dq + at(r, i0, h, &m, m.NH), C, NULL, 0, rows(dmap, keys),
+                             rows(k + at(r, 0, kv, &m, m.NKV), CKV), n, m.dh, keys);
+                matmul_alone(dkr, CKV, step ? dkr : NULL, CKV, transposed(dmap, keys),
+                             rows(q + at(r, i0, h, &m, m.NH), C), keys, m.dh, n);
+            }
+        }
+    }
+}
+
+static void standard_forward(float *o, float *stat, const float *q, const float *k, const float *v,
+                             Mix m) {
+    attend_forward(o, stat, q, k, v, m, softmax_row);
+}
+
+static void standard_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
+                              const float *stat, const float *q, const float *k, const float *v,
+                              Mix m) {
+    attend_backward(dq, dk, dv, g, o, stat, q, k, v, m, softmax_row_backward);
+}
+
+// Exercise: a sliding window sees only the last W keys. Which two loops change, and what is kept?
+
+// ---- 4.2  mlp ----------------------------------------------------------------------------------
+//
+// The idea. Take token mixing away and keep everything else: the three projections become a gated
+// MLP of hidden width C, applied to each position by itself.
+//
+//     o_i = (SiLU(q_i) * k_i) Wv + bv        q = n Wq + bq is the gate, k = n Wk + bk goes up
+//
+// Changed: no position sees another, so no map. Wv comes last: the mixer's result u = SiLU(q) * k
+//          is what Wv projects, and the block calls them in that order. No RoPE, no QK-norm: q and
+//          k are not compared with anything. (The paper's "MLP"; its equal parameter counts and
+//          its cost tables fit hidden width C with Wo kept.)
+// Kept:    q, k, u.
+// Gradient: that of SwiGLU, section 3: with du = do Wv', dq = du k SiLU'(q), dk = du SiLU(q).
+// Cost:    about 5 R T C: linear in the length, no cache when decoding.
+//
+// Under grouped-query attention k has fewer channels than q and the product has no shape: refused.
+
+static void mlp_forward(float *u, const float *q, const float *k, Mix m) {
+    swiglu_forward(u, q, k, (size_t)m.R * m.T, m.NH * m.dh);
+}
+
+static void mlp_backward(float *dq, float *dk, const float *du, const float *q, const float *k,
+                         Mix m) {
+    swiglu_backward(dq, dk, du, q, k, (size_t)m.R * m.T, m.NH * m.dh);
+}
+
+// Exercise: the start-up block prints the bigram floor. Why can no uniform mlp model pass it?
+
+// ---- 4.3  approx -------------------------------------------------------------------------------
+//
+// The idea. Keep the dot product, relax the form: replace the exponential by its Taylor polynomial
+// of second order. Weights can no longer become sharp: f grows like x^2, not like exp(x).
+//
+//     f(x) = 1 + x + x^2/2        x_ij as in standard, RoPE included              (paper, eq. 6)
+//     A_ij = f(x_ij) / z_i        z_i = sum_{j<=i} f(x_ij)
+//     o_i  = sum_{j<=i} A_ij v_j
+//
+// f(x) = (1 + (1 + x)^2) / 2 >= 1/2, so z_i >= (i+1)/2: no epsilon, and no maximum to subtract.
+//
+// Changed: the weights of a row, nothing else.
+// Kept:    q, k, v, o and 1/z_i.
+// Gradient: df_ij = (g_i.v_j - c_i) / z_i with c_i = g_i.o_i as before; dx_ij = f'(x_ij) df_ij, and
+//          f'(x) = 1 + x. Where the softmax has A_ij, its own derivative, here is (1 + x_ij)/z_i.
+// Cost:    as standard. f is a polynomial of q_i.k_j, so the sums over j can also be kept as a
+//          state of F = 1 + dh + dh(dh+1)/2 features, and no map is formed: 4 R T F C FLOPs, linear
+//          in T, less than the square beyond T ~ (dh+1)(dh+2). The tests hold both forms equal.
+//
+// Deviation: the paper's appendix (eqs 14-17) prints one denominator for each order of the
+// polynomial; the first-order one is negative for half of all q, k, so we use the one of eq. 6.
+
+static void taylor_row(float *x, float *stat, float s, int n) {
+    float lane[LANES] = {0}, z = 0;
+    int j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (int l = 0; l < LANES; l++) {
+            float y = s * x[j + l];
+            lane[l] += x[j + l] = 1 + y + y * y / 2;
+        }
+    for (; j < n; j++) {
+        float y = s * x[j];
+        z += x[j] = 1 + y + y * y / 2;
+    }
+    for (int l = 0; l < LANES; l++) z += lane[l];
+    float rz = 1 / z;
+    for (j = 0; j < n; j++) x[j] *= rz;
+    stat[1] = rz;
+}
+
+static void taylor_row_backward(float *x, float *da, const float *stat, float c, float s, int n) {
+    float rz = stat[1];
+    for (int j = 0; j < n; j++) {
+        float y = s * x[j];
+        x[j] = (1 + y + y * y / 2) * rz;
+        da[j] = s * (1 + y) * (da[j] - c) * rz;
+    }
+}
+
+static void approx_forward(float *o, float *stat, const float *q, const float *k, const float *v,
+                           Mix m) {
+    attend_forward(o, stat, q, k, v, m, taylor_row);
+}
+
+static void approx_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
+                            const float *stat, const float *q, const float *k, const float *v,
+                            Mix m) {
+    attend_backward(dq, dk, dv, g, o, stat, q, k, v, m, taylor_row_backward);
+}
+
+// Exercise: write phi with phi(q).phi(k) = f(s q.k) and the forward pass as a scan over positions.
+
+// ---- 4.4  nonapprox ----------------------------------------------------------------------------
+//
+// The idea. Keep the softmax, relax the pair: each KEY has one score, whoever asks. The map of a
+// row is then the row above, scaled down to make room for the new key, and o_i is a running average
+// with a data-dependent gate: attention in linear time, without any approximation.
+//
+//     u_j = SiLU(q_j)             the query at the key's own position
+//     x_j = s u_j.k_j             one score a key and head, no RoPE: it would cancel
+//     A_ij = exp(x_j) / sum_{j'<=i} exp(x_j')
+//     o_i = sum_{j<=i} A_ij v_j
+//
+// as gates, with Z_i = sum_{j<=i} exp(x_j), a_i = exp(x_i)/Z_i, b_i = Z_{i-1}/Z_i = 1 - a_i:
+//
+//     o_i = b_i o_{i-1} + a_i v_i
+//
+// Z is kept relative to the running maximum m of the scores, so every exponent is <= 0. Scores
+// beyond 1000 do occur.
+//
+// Changed: no T x T map at all; two gates a position instead of a row of weights.
+// Kept:    q, k, v, o and the gates a_i, b_i.
+// Gradient: P_j collects what flows back into o_j: P_j = g_j + b_{j+1} P_{j+1}. From o_j:
+//          dv_j = a_j P_j; da_j = P_j.v_j; db_j = P_j.o_{j-1}. With h_j = P_j.(v_j - o_{j-1}) the
+//          score x_j moves its own gates by a_j b_j h_j; but every later gate i > j has x_j in its
+//          Z_i, too: E_j collects that from the right, E_{j-1} = b_j (E_j - a_j h_j), and
+//          dx_j = a_j (b_j h_j + E_j). Then du_j = s dx_j k_j, dk_j = s dx_j u_j, and SiLU' to q.
+//          The textbook form dx_j = a_j (v_j.P_j - C_j) subtracts two large numbers where the gate
+//          saturates: with scores ~ N(0, 1e3) its float32 noise is 7e6 times the true value.
+//          No gradient passes through m: it cancels in a and b.
+// Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
+
+// u = SiLU(q) of one head, and the score s u.k
+static inline float gate_score(float *u, const float *q, const float *k, float s, int dh) {
+    for (int c = 0; c < dh; c++) u[c] = q[c] * sigmoid(q[c]);
+    return s * dot(u, k, dh);
+}
+
+static void nonapprox_forward(float *o, float *stat, const float *q, const float *k, const float *v,
+                              Mix m) {
+    float s = (float)(1 / sqrt((double)m.dh));
+#pragma omp parallel for collapse(2)
+    for (int r = 0; r < m.R; r++) {
+        for (int h = 0; h < m.NH; h++) {
+            float *u = work[omp_get_thread_num()].map;
+            float max = 0, Z = 0;
+            for (int i = 0; i < m.T; i++) {
+                size_t at_q = at(r, i, h, &m, m.NH), at_k = at(r, i, h / (m.NH / m.NKV), &m, m.NKV);
+                const float *vi = v + at_k;
+                float x = gate_score(u, q + at_q, k + at_k, s, m.dh);
+                float higher = i == 0 || x > max ? x : max;             // the new running maximum
+                float old = i == 0 ? 0 : Z * exp_fast(max - higher), new = exp_fast(x - higher);
+                max = higher;
+                Z = old + new;
+                float a = new / Z, b = old / Z;
+                float *oi = o + at_q;
+                const float *before = i ? oi - (size_t)m.NH * m.dh : vi;    // b_0 = 0: not used
+                for (int c = 0; c < m.dh; c++) oi[c] = b * before[c] + a * vi[c];
+                stat[stat_at(r, i, h, &m)] = a;
+                stat[stat_at(r, i, h, &m) + 1] = b;
+            }
+        }
+    }
+}
+
+static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
+                               const float *stat, const float *q, const float *k, const float *v,
+                               Mix m) {
+    int group = m.NH / m.NKV;
+    float s = (float)(1 / sqrt((double)m.dh));
+#pragma omp parallel for collapse(2)
+    for (int r = 0; r < m.R; r++) {
+        for (int kv = 0; kv < m.NKV; kv++) {
+            float *u = work[omp_get_thread_num()].map, *P = work[omp_get_thread_num()].dmap;
+            for (int h = kv * group; h < (kv + 1) * group; h++) {
+                float E = 0, b_next = 0;
+                memset(P, 0, (size_t)m.dh * sizeof(float));
+                for (int j = m.T - 1; j >= 0; j--) {
+                    size_t at_q = at(r, j, h, &m, m.NH), at_k = at(r, j, kv, &m, m.NKV);
+                    const float *oj = o + at_q, *vj = v + at_k, *kj = k + at_k, *qj = q + at_q;
+                    const float *before = j ? oj - (size_t)m.NH * m.dh : vj;
+                    float a = stat[stat_at(r, j, h, &m)], b = stat[stat_at(r, j, h, &m) + 1];
+                    // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
+                    float lane[LANES] = {0}, hj = 0;
+                    int c = 0;
+                    for (c = 0; c < m.dh; c++) P[c] = g[at_q + c] + b_next * P[c];
+                    for (c = 0; c + LANES <= m.dh; c += LANES)
+                        for (int l = 0; l < LANES; l++)
+                            lane[l] += P[c + l] * (vj[c + l] - before[c + l]);
+                    for (; c < m.dh; c++) hj += P[c] * (vj[c] - before[c]);
+                    for (int l = 0; l < LANES; l++) hj += lane[l];
+                    float dx = a * (b * hj + E);
+                    E = b * (E - a * hj);
+                    b_next = b;
+                    // in the forward this was x_j = s SiLU(q_j).k_j, so now
+                    bool first = h == kv * group;               // later heads of the group add
+                    gate_score(u, qj, kj, s, m.dh);
+                    for (c = 0; c < m.dh; c++) {
+                        float sg = sigmoid(qj[c]);
+                        dq[at_q + c] = s * dx * kj[c] * sg * (1 + qj[c] * (1 - sg));
+                        dk[at_k + c] = s * dx * u[c] + (first ? 0 : dk[at_k + c]);
+                        dv[at_k + c] = a * P[c] + (first ? 0 : dv[at_k + c]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Exercise: show that permuting positions 0 .. i-1 leaves o_i unchanged. What can it not know?
+
+// ---- 4.5  rndembqk -----------------------------------------------------------------------------
+//
+// The idea. Keep tokens mixing through a softmax map, relax its dependence on the sequence: one
+// extra row, the anchor, starts from fixed random vectors and runs through the same blocks; its
+// queries and keys make one map, which mixes the values of every sequence.
+//
+//     A = softmax(s Q0 K0')       causal, RoPE; Q0, K0 from the anchor's row alone
+//     o_r = A v_r                 for every row r, the anchor's own among them
+//
+// Changed: whose q and k make the map: the anchor's (M = 1), where standard takes each row's own.
+// Kept:    Q0, K0 (one row), v, o of all rows; two floats a row of the one map.
+// Gradient: as standard, except that the map has R users, so dA_ij = sum_r g_ri.v_rj and
+//          c_i = sum_r g_ri.o_ri. It flows through Q0, K0 into the anchor's row and down its
+//          blocks: the only way to Wq and Wk. The random input, N(0, 0.02^2), is never trained.
+// Cost:    (1 + R) T^2 C forward: one map instead of R, and one more row in the blocks.
+
+static void rndembqk_forward(float *o, float *stat, const float *q, const float *k, const float *v,
+                             Mix m) {
+    attend_forward(o, stat, q, k, v, m, softmax_row);
+}
+
+static void rndembqk_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
+                              const float *stat, const float *q, const float *k, const float *v,
+                              Mix m) {
+    attend_backward(dq, dk, dv, g, o, stat, q, k, v, m, softmax_row_backward);
+}
+
+// Exercise: after training the maps are constants. How many floats would replace Wq, bq, Wk, bk?
+
+// ---- 4.6  fixedseqqk ---------------------------------------------------------------------------
+//
+// The idea. The same anchor, but it reads a text: its tokens are fixed (the first T of the training
+// data, or of --anchor FILE), their embeddings are the current ones.
+//
+//     A = softmax(s Q0 K0'),  o_r = A v_r
+//
+// Changed: the anchor's input. Against rndembqk nothing else, so the code above is this code too.
+// Kept:    as rndembqk.
+// Gradient: as rndembqk; it ends in the embedding table, at the anchor's tokens.
+// Cost:    as rndembqk.
+
+// Exercise: feed a standard model the anchor's own text. Why do both compute the same?
+
+// ---- 4.7  staticembqk --------------------------------------------------------------------------
+//
+// The idea. Queries and keys depend on the sequence but not on the layer: every layer computes them
+// from the token embeddings e, so its map knows which tokens there are and where, not what earlier
+// layers made of them.
+//
+//     q, k = RMSNorm_l(e) Wqk + b,  e = Emb(t);  v from the hidden state
+//     then as standard
+//
+// Changed: the rows that Wq and Wk project: the normed e, by layer l's own norm (raw, their std of
+//          0.02 would make all first scores zero). In the first layer e is h: exactly standard.
+// Kept:    as standard; e is the first layer's input and is kept anyway.
+// Gradient: as standard, but that of q and k goes to e: every layer adds to the embedding's
+//          gradient, and the norm's gain gets its gradient from both uses.
+// Cost:    as standard, and one more RMSNorm.
+//
+// Its mixer is standard's; where its q and k come from is the block's affair (section 6).
+
+// Exercise: which layers' maps could be computed before the first block runs?
+
+// ---- the variant table -------------------------------------------------------------------------
+//
+// To add an eighth: write its chapter, add its name to the enum and a row to the table. The command
+// line, the layouts, the tests and the memory report loop over this table.
+
+enum { STANDARD, MLP, APPROX, NONAPPROX, RNDEMBQK, FIXEDSEQQK, STATICEMBQK, VARIANTS };
+
+// The rows whose q and k a layer uses.
+typedef enum { QK_OWN, QK_RANDOM_ANCHOR, QK_TEXT_ANCHOR, QK_STATIC } QKSource;
+
+typedef struct {
+    const char *name;
+    char letter;                // in a layer string such as NSNS
+    const char *relaxes;        // the principle of attention that it gives up
+    QKSource source;
+    bool rotates;               // RoPE on q and k?
+    void (*forward)(float *, float *, const float *, const float *, const float *, Mix);
+    void (*backward)(float *, float *, float *, const float *, const float *, const float *,
+                     const float *, const float *, const float *, Mix);
+} Variant;
+
+static const Variant variants[VARIANTS] = {
+    {"standard", 'S', "nothing", QK_OWN, true, standard_forward, standard_backward},
+    {"mlp", 'M', "token mixing", QK_OWN, false, NULL, NULL},
+    {"approx", 'A', "mathematical form", QK_OWN, true, approx_forward, approx_backward},
+    {"nonapprox", 'N', "mathematical form", QK_OWN, false, nonapprox_forward, nonapprox_backward},
+    {"rndembqk", 'R', "sequence dependency", QK_RANDOM_ANCHOR, true,
+     rndembqk_forward, rndembqk_backward},
+    {"fixedseqqk", 'F', "sequence dependency", QK_TEXT_ANCHOR, true,
+     rndembqk_forward, rndembqk_backward},
+    {"staticembqk", 'E', "current queries and keys", QK_STATIC, true,
+     standard_forward, standard_backward},
+};
+
+// ------------------------------------------------------------------------------------------------
+// 5  The model: configuration, layouts, tensors, activations
+// ------------------------------------------------------------------------------------------------
+
+enum { MAX_LAYERS = 256 };
+
+typedef struct {
+    int layers, heads, kv_heads, dim, ffn, vocab, seq, batch;
+    int qk_norm, untied;
+    double rope_base;
+    int kind[MAX_LAYERS];       // the variant of each layer
+} Config;
+
+// Layouts: which layers, numbered l = 1 .. n, stay standard. Where the simple layers are gives top,
+// middle and bottom their names.
+static const struct {
+    const char *name, *stays;
+} layouts[] = {
+    {"uniform", "none"}, {"even", "every even layer"}, {"odd", "every odd layer"},
+    {"top", "the lower half, l <= n/2"}, {"middle", "l <= n/4 and l > 3n/4"},
+    {"bottom", "the upper half, l > n/2"}, {"25", "every fourth layer"}, {"first", "layer 1"},
+    {"last", "layer n"}, {"bilateral", "layers 1 and n"},
+};
+enum { LAYOUTS = sizeof layouts / sizeof *layouts };
+
+static bool stays_standard(int layout, int l, int n) {
+    switch (layout) {
+    case 0: return false;
+    case 1: return l % 2 == 0;
+    case 2: return l % 2 == 1;
+    case 3: return 2 * l <= n;
+    case 4: return 4 * l <= n || 4 * l > 3 * n;
+    case 5: return 2 * l > n;
+    case 6: return l % 4 == 0;
+    case 7: return l == 1;
+    case 8: return l == n;
+    default: return l == 1 || l == n;
+    }
+}
+
+// A parameter tensor is declared once, in add_tensor(); everything else (memory, initial values,
+// AdamW, checkpoint, tests, the memory report) walks the list.
+typedef enum { MATRIX, BIAS, GAIN } Role;   // MATRIX: N(0, 0.02^2), decayed; BIAS: 0; GAIN: 1
+
+typedef struct {
+    char name[64];              // as in Hugging Face's Qwen2
+    Role role;
+    int rows, cols;             // (rows, cols); vectors: (1, cols)
+    size_t size;                // rows * cols
+    float *w, *g, *m, *v;       // value, gradient, AdamW's two moments
+} Tensor;
+
+typedef struct {
+    Tensor *norm1;              // (C)
+    Tensor *wq, *wk, *wv, *wo;  // (C,C) (CKV,C) (CKV,C) (C,C)
+    Tensor *bq, *bk, *bv;       // (C) (CKV) (CKV)
+    Tensor *qnorm, *knorm;      // (dh) with --qk-norm, else NULL
+    Tensor *norm2;              // (C)
+    Tensor *wgate, *wup, *wdown;    // (F,C) (F,C) (C,F)
+    // activations kept for the backward pass; M and R as in section 4, Rin >= R below
+    float *h;                   // (Rin,T,C) the residual stream that enters the block
+    float *q, *k, *v, *o;       // (M,T,C) (M,T,CKV) (R,T,CKV) (R,T,C); mlp: v holds u (R,T,C)
+    float *qraw, *kraw;         // as q, k: before QK-norm; without it the same memory as q, k
+    float *stat;                // (M,NH,T,2) what the mixer keeps
+    float *mid;                 // (R,T,C) the residual stream between mixer and MLP
+    float *gate, *up;           // (R,T,F)
+} Layer;
+
+typedef enum { SKIP_NONE, SKIP_BLOCKS, SKIP_MIXERS } Skip;
+
+typedef struct {
+    Config c;
+    Tensor *tensors;
+    int ntensors;
+    Tensor *embed, *norm, *head;    // (V,C) (C) (V,C); tied: head == embed
+    Layer *layer;
+    float *store;               // all values, gradients and moments
+    size_t parameters;
+    // anchors: at most one of each kind; the one that is needed longest comes first
+    int anchors, anchor_last[2];    // how many; the last layer that uses the anchor at position a
+    QKSource anchor_kind[2];
+    float *eps;                 // (T,C) rndembqk's fixed random input, not a parameter
+    int *anchor_tokens;         // (T) fixedseqqk's fixed text
+    // activations
+    float *activations;
+    size_t activation_bytes, kept_bytes, mixer_bytes;
+    float *final;               // (B,T,C) what leaves the last block
+    float *angles;              // (T,dh/2,2) RoPE: cosine, sine
+    float *n, *dn, *ne, *dne;   // (Rmax,T,C) scratch: normed rows of h and of e, and gradients
+    float *dh, *de;             // (Rmax,T,C) gradient of the residual stream; of the input rows
+    float *dq, *dk, *dv, *draw, *dout;  // (Rmax,T,C); draw: of q or k before QK-norm; dout: of o
+    float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
+    float *r;                   // (Rmax,T,NH) scratch of RMSNorm's backward pass
+    float *logits;              // (chunk,V)
+    float *losses;              // (B,T) of the last forward pass
+    int chunk;                  // positions whose logits are held at a time
+    int *tokens;                // (Rmax,T) what the rows read
+    int b, T;                   // batch and positions of the last forward pass
+    Skip skip;
+} Model;
+
+// Rows that enter block l: the batch, and the anchors that layer l or a later one uses. Evaluation
+// with skipped layers uses none.
+static int rows_in(const Model *m, int b, int l) {
+    int alive = 0;
+    for (int a = 0; a < m->anchors && m->skip == SKIP_NONE; a++) alive += m->anchor_last[a] >= l;
+    return b + alive;
+}
+
+// Which anchor layer l takes its queries and keys from: 0 or 1, or -1 if from none.
+static int anchor_of(const Model *m, int l) {
+    for (int a = 0; a < m->anchors; a++)
+        if (variants[m->c.kind[l]].source == m->anchor_kind[a]) return a;
+    return -1;
+}
+
+static void find_anchors(Model *m) {
+    m->anchors = 0;
+    for (int l = m->c.layers - 1; l >= 0; l--) {
+        QKSource source = variants[m->c.kind[l]].source;
+        if ((source == QK_RANDOM_ANCHOR || source == QK_TEXT_ANCHOR) && anchor_of(m, l) < 0) {
+            m->anchor_last[m->anchors] = l;
+            m->anchor_kind[m->anchors++] = source;
+        }
+    }
+}
+
+static bool uses(const Config *c, QKSource source) {
+    for (int l = 0; l < c->layers; l++)
+        if (variants[c->kind[l]].source == source) return true;
+    return false;
+}
+
+// The registry. Layer indices count from 0 here, as Hugging Face's names do.
+static Tensor *add_tensor(Model *m, Role role, int nrows, int ncols, const char *format, ...) {
+    Tensor *t = &m->tensors[m->ntensors++];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(t->name, sizeof t->name, format, args);
+    va_end(args);
+    t->role = role, t->rows = nrows, t->cols = ncols, t->size = (size_t)nrows * ncols;
+    m->parameters += t->size;
+    return t;
+}
+
+static void declare_tensors(Model *m) {
+    const Config *c = &m->c;
+    int C = c->dim, dh = C / c->heads, CKV = c->kv_heads * dh, F = c->ffn;
+    m->tensors = allocate((3 + 14 * (size_t)c->layers) * sizeof *m->tensors, "the tensor list");
+    m->embed = add_tensor(m, MATRIX, c->vocab, C, "model.embed_tokens.weight");
+    for (int l = 0; l < c->layers; l++) {
+        Layer *L = &m->layer[l];
+        const char *p = "model.layers.%d.%s";
+        L->norm1 = add_tensor(m, GAIN, 1, C, p, l, "input_layernorm.weight");
+        L->wq = add_tensor(m, MATRIX, C, C, p, l, "self_attn.q_proj.weight");
+        L->bq = add_tensor(m, BIAS, 1, C, p, l, "self_attn.q_proj.bias");
+        L->wk = add_tensor(m, MATRIX, CKV, C, p, l, "self_attn.k_proj.weight");
+        L->bk = add_tensor(m, BIAS, 1, CKV, p, l, "self_attn.k_proj.bias");
+        L->wv = add_tensor(m, MATRIX, CKV, C, p, l, "self_attn.v_proj.weight");
+        L->bv = add_tensor(m, BIAS, 1, CKV, p, l, "self_attn.v_proj.bias");
+        L->wo = add_tensor(m, MATRIX, C, C, p, l, "self_attn.o_proj.weight");
+        L->qnorm = c->qk_norm ? add_tensor(m, GAIN, 1, dh, p, l, "self_attn.q_norm.weight") : NULL;
+        L->knorm = c->qk_norm ? add_tensor(m, GAIN, 1, dh, p, l, "self_attn.k_norm.weight") : NULL;
+        L->norm2 = add_tensor(m, GAIN, 1, C, p, l, "post_attention_layernorm.weight");
+        L->wgate = add_tensor(m, MATRIX, F, C, p, l, "mlp.gate_proj.weight");
+        L->wup = add_tensor(m, MATRIX, F, C, p, l, "mlp.up_proj.weight");
+        L->wdown = add_tensor(m, MATRIX, C, F, p, l, "mlp.down_proj.weight");
+    }
+    m->norm = add_tensor(m, GAIN, 1, C, "model.norm.weight");
+    m->head = c->untied ? add_tensor(m, MATRIX, c->vocab, C, "lm_head.weight") : m->embed;
+}
+
+// All activations are pieces of one block of memory: carve() walks the list twice, first with no
+// block, to learn its size, then to hand out the pieces.
+typedef struct {
+    char *base;
+    size_t used;
+} Arena;
+
+static float *take(Arena *a, size_t floats) {
+    float *p = a->base ? (float *)(a->base + a->used) : NULL;
+    a->used += (floats * sizeof(float) + 63) / 64 * 64;
+    return p;
+}
+
+static void carve(Model *m, Arena *a) {
+    const Config *c = &m->c;
+    size_t T = c->seq, C = c->dim, CKV = C / c->heads * c->kv_heads, F = c->ffn;
+    size_t most = rows_in(m, c->batch, 0), NH = c->heads;
+    m->mixer_bytes = 0;
+    for (int l = 0; l < c->layers; l++) {
+        Layer *L = &m->layer[l];
+        size_t R = rows_in(m, c->batch, l + 1), M = anchor_of(m, l) < 0 ? R : 1;
+        L->h = take(a, rows_in(m, c->batch, l) * T * C);
+        L->mid = take(a, R * T * C);
+        L->gate = take(a, R * T * F);
+        L->up = take(a, R * T * F);
+        size_t before = a->used;
+        L->q = take(a, M * T * C);
+        L->k = take(a, M * T * CKV);
+        L->qraw = c->qk_norm ? take(a, M * T * C) : L->q;
+        L->kraw = c->qk_norm ? take(a, M * T * CKV) : L->k;
+        L->v = take(a, R * T * CKV);
+        L->o = take(a, R * T * C);
+        L->stat = take(a, c->kind[l] == MLP ? 0 : M * NH * T * 2);
+        m->mixer_bytes += a->used - before;
+    }
+    m->final = take(a, c->batch * T * C);
+    m->kept_bytes = a->used;
+    float **wide[] = {&m->n, &m->dn, &m->ne, &m->dne, &m->dh, &m->de,
+                      &m->dq, &m->dk, &m->dv, &m->draw, &m->dout};
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) *wide[i] = take(a, most * T * C);
+    float **hidden[] = {&m->act, &m->dact, &m->dgate, &m->dup};
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) *hidden[i] = take(a, most * T * F);
+    m->r = take(a, most * T * NH);
+    m->angles = take(a, T * C / NH);
+    m->losses = take(a, c->batch * T);
+    m->logits = take(a, (size_t)m->chunk * c->vocab);
+    m->eps = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
+}
+
+// The threads' scratch: two blocks of QB rows of the map, and the packed panels.
+static void make_work(int T, int dh) {
+    int nt = omp_get_max_threads();
+    size_t map = (size_t)QB * (T > dh ? T : dh);
+    size_t panels = (size_t)NC * KC;
+    work = allocate(nt * sizeof *work, "the threads");
+    for (int t = 0; t < nt; t++) {
+        work[t].map = allocate(map * sizeof(float), "a block of the map");
+        work[t].dmap = allocate(map * sizeof(float), "a block of the map's gradient");
+        work[t].panels = allocate(panels * sizeof(float), "packed panels");
+    }
+}
+
+static void free_work(int nt) {
+    for (int t = 0; t < nt; t++) {
+        free(work[t].map), free(work[t].dmap), free(work[t].panels);
+    }
+    free(work);
+    work = NULL;
+}
+
+// Lays out the model; memory is reserved by model_allocate(), so that its need can be shown first.
+// anchor_tokens are set to 0 until the caller fills them.
+static void model_plan(Model *m, const Config *c) {
+    *m = (Model){.c = *c};
+    m->layer = allocate(c->layers * sizeof *m->layer, "the layers");
+    declare_tensors(m);
+    find_anchors(m);
+    // at most 16 MB of logits at a time, in whole groups of 64 positions
+    size_t fit = ((size_t)4 << 20) / c->vocab / 64 * 64, all = (size_t)c->batch * c->seq;
+    m->chunk = (int)(fit < 64 ? (all < 64 ? all : 64) : fit < all ? fit : all);
+    Arena count = {0};
+    carve(m, &count);
+    m->activation_bytes = count.used;
+}
+
+static void model_allocate(Model *m, uint64_t seed) {
+    const Config *c = &m->c;
+    size_t need = 4 * m->parameters * sizeof(float) + m->activation_bytes;
+#ifdef _SC_PHYS_PAGES
+    double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if ((double)need > have)
+        fail("the model needs %.0f MB of memory and this machine has %.0f: choose a smaller --batch, "
+             "--seq or --size", (double)need / 1e6, have / 1e6);
+#endif
+    m->store = allocate(4 * m->parameters * sizeof(float), "weights, gradients and moments");
+    m->activations = allocate(m->activation_bytes, "activations");
+    carve(m, &(Arena){(char *)m->activations, 0});
+    m->tokens = allocate(((size_t)c->batch + 2) * c->seq * sizeof(int), "tokens");
+    m->anchor_tokens = allocate((size_t)c->seq * sizeof(int), "the anchor's tokens");
+    uint64_t rng = random_stream(seed, STREAM_INIT);
+    float *next = m->store;
+    for (int i = 0; i < m->ntensors; i++) {
+        Tensor *t = &m->tensors[i];
+        t->w = next, t->g = next + m->parameters;
+        t->m = next + 2 * m->parameters, t->v = next + 3 * m->parameters;
+        next += t->size;
+        for (size_t e = 0; e < t->size; e++)
+            t->w[e] = t->role == MATRIX ? (float)(0.02 * random_normal(&rng)) : t->role == GAIN;
+    }
+    rng = random_stream(seed, STREAM_ANCHOR);
+    if (uses(c, QK_RANDOM_ANCHOR))
+        for (size_t e = 0; e < (size_t)c->seq * c->dim; e++)
+            m->eps[e] = (float)(0.02 * random_normal(&rng));
+    int dh = c->dim / c->heads;
+    for (int t = 0; t < c->seq; t++) {
+        for (int a = 0; a < dh / 2; a++) {
+            double angle = t * pow(c->rope_base, -2.0 * a / dh);
+            m->angles[(size_t)t * dh + 2 * a] = (float)cos(angle);
+            m->angles[(size_t)t * dh + 2 * a + 1] = (float)sin(angle);
+        }
+    }
+}
+
+static void model_free(Model *m) {
+    free(m->tensors), free(m->layer), free(m->store), free(m->activations);
+    free(m->tokens), free(m->anchor_tokens);
+}
+
+// ------------------------------------------------------------------------------------------------
+// 6  The model forward and backward
+// ------------------------------------------------------------------------------------------------
+
+// What the queries and keys of layer l are projected from: M rows of T positions, at x.
+typedef struct {
+    int M;
+    size_t first;               // offset of the first of these rows in the layer's rows
+    bool embeddings;            // they are the input rows e, not the residual stream
+    bool compared;              // they are queries and keys: QK-norm applies (mlp: they are not)
+} Source;
+
+static Source qk_source(const Model *m, int l) {
+    int a = anchor_of(m, l), R = rows_in(m, m->b, l + 1);
+    size_t first = a < 0 ? 0 : ((size_t)m->b + a) * m->T * m->c.dim;
+    return (Source){a < 0 ? R : 1, first, variants[m->c.kind[l]].source == QK_STATIC,
+                    m->c.kind[l] != MLP};
+}
+
+static Mix mix_shape(const Model *m, int l) {
+    const Config *c = &m->c;
+    return (Mix){rows_in(m, m->b, l + 1), qk_source(m, l).M, m->T, c->heads, c->kv_heads,
+                 c->dim / c->heads};
+}
+
+// One of q and k: project x, then QK-norm (gain != NULL), then RoPE.   x (N,C), out (N,H,dh)
+static void qk_forward(Model *m, float *out, float *raw, const float *x, const Tensor *w,
+                       const Tensor *b, const Tensor *gain, int M, int H, bool rotates) {
+    int C = m->c.dim, dh = C / m->c.heads;
+    size_t N = (size_t)M * m->T;
+    linear_forward(raw, x, w->w, b->w, N, C, H * dh);
+    if (gain) rmsnorm_forward(out, raw, gain->w, N * H, dh);        // a row is one head's vector
+    if (rotates) rope(out, m->angles, 1, M, m->T, H, dh);
+}
+
+// d is the gradient of out, and is used up; dx = or += the gradient of x.
+static void qk_backward(Model *m, float *dx, Tensor *w, Tensor *b, Tensor *gain, float *d,
+                        const float *raw, const float *x, int M, int H, bool rotates, bool add) {
+    int C = m->c.dim, dh = C / m->c.heads;
+    size_t N = (size_t)M * m->T;
+    if (rotates) rope(d, m->angles, -1, M, m->T, H, dh);
+    if (gain) {
+        memset(m->draw, 0, N * H * dh * sizeof(float));
+        rmsnorm_backward(m->draw, gain->g, d, raw, gain->w, m->r, N * H, dh);
+        d = m->draw;
+    }
+    linear_backward(dx, w->g, b->g, d, x, w->w, N, C, H * dh, add);
+}
+
+// The block, forwards. out (R,T,C) is the next block's h.
+static void block_forward(Model *m, int l, float *out) {
+    const Config *c = &m->c;
+    const Variant *variant = &variants[c->kind[l]];
+    Layer *L = &m->layer[l];
+    int C = c->dim, CKV = C / c->heads * c->kv_heads, F = c->ffn, T = m->T;
+    size_t Nin = (size_t)rows_in(m, m->b, l) * T, N = (size_t)rows_in(m, m->b, l + 1) * T;
+    bool skipped = m->skip != SKIP_NONE && c->kind[l] != STANDARD;
+
+    if (skipped && m->skip == SKIP_BLOCKS) {
+        memcpy(out, L->h, N * C * sizeof(float));
+        return;
+    }
+    if (skipped) {
+        memcpy(L->mid, L->h, N * C * sizeof(float));
+    } else {
+        // n = RMSNorm(h);  q, k from their source
+        Source from = qk_source(m, l);
+        rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
+        const float *x = m->n + from.first;
+        if (from.embeddings) {
+            rmsnorm_forward(m->ne, m->layer[0].h, L->norm1->w, N, C);
+            x = m->ne;
+        }
+        Tensor *qnorm = from.compared ? L->qnorm : NULL, *knorm = from.compared ? L->knorm : NULL;
+        qk_forward(m, L->q, L->qraw, x, L->wq, L->bq, qnorm, from.M, c->heads, variant->rotates);
+        qk_forward(m, L->k, L->kraw, x, L->wk, L->bk, knorm, from.M, c->kv_heads, variant->rotates);
+        // o = mix(q, k, v)
+        if (c->kind[l] == MLP) {
+            mlp_forward(L->v, L->qraw, L->kraw, mix_shape(m, l));
+            linear_forward(L->o, L->v, L->wv->w, L->bv->w, N, C, C);
+        } else {
+            linear_forward(L->v, m->n, L->wv->w, L->bv->w, N, C, CKV);
+            variant->forward(L->o, L->stat, L->q, L->k, L->v, mix_shape(m, l));
+        }
+        // mid = h + o Wo'
+        matmul(L->mid, C, L->h, C, rows(L->o, C), transposed(L->wo->w, C), (int)N, C, C);
+    }
+    // out = mid + (SiLU(n Wgate') * n Wup') Wdown',  n = RMSNorm(mid)
+    rmsnorm_forward(m->n, L->mid, L->norm2->w, N, C);
+    linear_forward(L->gate, m->n, L->wgate->w, NULL, N, C, F);
+    linear_forward(L->up, m->n, L->wup->w, NULL, N, C, F);
+    swiglu_forward(m->act, L->gate, L->up, N, F);
+    matmul(out, C, L->mid, C, rows(m->act, F), transposed(L->wdown->w, F), (int)N, C, F);
+}
+
+// The block, backwards: the same lines from the last to the first. On entry dh (R,T,C) is the
+// gradient of the block's output, on return (Rin,T,C) that of its input; the residual stream passes
+// it on unchanged, and each branch adds to it. Normed rows and act are computed again, not kept.
+static void block_backward(Model *m, int l) {
+    const Config *c = &m->c;
+    const Variant *variant = &variants[c->kind[l]];
+    Layer *L = &m->layer[l];
+    int C = c->dim, CKV = C / c->heads * c->kv_heads, F = c->ffn, T = m->T;
+    size_t Nin = (size_t)rows_in(m, m->b, l) * T, N = (size_t)rows_in(m, m->b, l + 1) * T;
+
+    // in the forward this was out = mid + act Wdown', act = SiLU(gate) * up, so now
+    swiglu_forward(m->act, L->gate, L->up, N, F);
+    linear_backward(m->dact, L->wdown->g, NULL, m->dh, m->act, L->wdown->w, N, F, C, false);
+    swiglu_backward(m->dgate, m->dup, m->dact, L->gate, L->up, N, F);
+    // gate = n Wgate', up = n Wup', n = RMSNorm(mid)
+    rmsnorm_forward(m->n, L->mid, L->norm2->w, N, C);
+    linear_backward(m->dn, L->wgate->g, NULL, m->dgate, m->n, L->wgate->w, N, C, F, false);
+    linear_backward(m->dn, L->wup->g, NULL, m->dup, m->n, L->wup->w, N, C, F, true);
+    rmsnorm_backward(m->dh, L->norm2->g, m->dn, L->mid, L->norm2->w, m->r, N, C);
+
+    // mid = h + o Wo'
+    linear_backward(m->dout, L->wo->g, NULL, m->dh, L->o, L->wo->w, N, C, C, false);
+    // o = mix(q, k, v). An anchor that ends here was only projected to q and k: nothing yet to add.
+    Source from = qk_source(m, l);
+    rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
+    memset(m->dh + N * C, 0, (Nin - N) * C * sizeof(float));
+    memset(m->dn + N * C, 0, (Nin - N) * C * sizeof(float));
+    if (c->kind[l] == MLP) {
+        linear_backward(m->dv, L->wv->g, L->bv->g, m->dout, L->v, L->wv->w, N, C, C, false);
+        mlp_backward(m->dq, m->dk, m->dv, L->qraw, L->kraw, mix_shape(m, l));
+    } else {
+        variant->backward(m->dq, m->dk, m->dv, m->dout, L->o, L->stat, L->q, L->k, L->v,
+                          mix_shape(m, l));
+        linear_backward(m->dn, L->wv->g, L->bv->g, m->dv, m->n, L->wv->w, N, C, CKV, false);
+    }
+    // q, k from their source. dx already holds v's share where v and q have the same source.
+    const float *x = m->n + from.first;
+    float *dx = m->dn + from.first;
+    if (from.embeddings) {
+        rmsnorm_forward(m->ne, m->layer[0].h, L->norm1->w, N, C);
+        x = m->ne, dx = m->dne;
+    }
+    bool shared = !from.embeddings && c->kind[l] != MLP, turns = variant->rotates;
+    Tensor *qnorm = from.compared ? L->qnorm : NULL, *knorm = from.compared ? L->knorm : NULL;
+    qk_backward(m, dx, L->wq, L->bq, qnorm, m->dq, L->qraw, x, from.M, c->heads, turns, shared);
+    qk_backward(m, dx, L->wk, L->bk, knorm, m->dk, L->kraw, x, from.M, c->kv_heads, turns, true);
+    // n = RMSNorm(h), and for staticembqk also RMSNorm(e): the same gain, used twice
+    if (from.embeddings)
+        rmsnorm_backward(m->de, L->norm1->g, m->dne, m->layer[0].h, L->norm1->w, m->r, N, C);
+    rmsnorm_backward(m->dh, L->norm1->g, m->dn, L->h, L->norm1->w, m->r, Nin, C);
+}
+
+// Runs tokens (b,T), b <= batch and T <= seq, through all blocks. The anchors are rows of their own
+// behind the batch; since everything is causal, a shorter T just uses the front of them.
+static void model_forward(Model *m, const int *tokens, int b, int T) {
+    const Config *c = &m->c;
+    size_t N = (size_t)b * T, row = (size_t)T * c->dim;
+    float *h = m->layer[0].h;
+    m->b = b, m->T = T;
+    memcpy(m->tokens, tokens, N * sizeof(int));
+    embedding_forward(h, tokens, m->embed->w, N, c->dim);
+    for (int a = 0; a < rows_in(m, b, 0) - b; a++) {
+        float *to = h + (b + a) * row;
+        if (m->anchor_kind[a] == QK_RANDOM_ANCHOR) memcpy(to, m->eps, row * sizeof(float));
+        else embedding_forward(to, m->anchor_tokens, m->embed->w, T, c->dim);
+    }
+    for (int l = 0; l < c->layers; l++)
+        block_forward(m, l, l + 1 < c->layers ? m->layer[l + 1].h : m->final);
+}
+
+// The head: final norm, logits, cross-entropy with targets (b,T), -1 where nothing is scored.
+// Returns the mean loss over the scored positions, in nats; each position's is in m->losses. This
+// is the one place where forward and backward meet in one function: logits (N,V) are large, so they
+// are made and used up a chunk of positions at a time. With backward set, dh becomes the gradient
+// of the last block's output.
+static double head_pass(Model *m, const int *targets, bool backward) {
+    int C = m->c.dim, V = m->c.vocab, scored = 0;
+    size_t N = (size_t)m->b * m->T;
+    for (size_t n = 0; n < N; n++) scored += targets[n] >= 0;
+    rmsnorm_forward(m->n, m->final, m->norm->w, N, C);
+    for (size_t n0 = 0; n0 < N; n0 += m->chunk) {
+        size_t n = N - n0 < (size_t)m->chunk ? N - n0 : (size_t)m->chunk;
+        linear_forward(m->logits, m->n + n0 * C, m->head->w, NULL, n, C, V);
+        crossentropy_forward(m->losses + n0, m->logits, targets + n0, n, V);
+        if (!backward) continue;
+        crossentropy_backward(m->logits, targets + n0, scored, n, V);
+        linear_backward(m->dn + n0 * C, m->head->g, NULL, m->logits, m->n + n0 * C, m->head->w,
+                        n, C, V, false);
+    }
+    if (backward) {
+        memset(m->dh, 0, N * C * sizeof(float));
+        rmsnorm_backward(m->dh, m->norm->g, m->dn, m->final, m->norm->w, m->r, N, C);
+    }
+    double sum = 0;
+    for (size_t n = 0; n < N; n++) sum += (double)m->losses[n];
+    return sum / scored;
+}
+
+static double model_loss(Model *m, const int *targets) { return head_pass(m, targets, false); }
+
+// Adds the gradient of the mean loss to every tensor's g and returns the loss. After model_forward.
+static double model_backward(Model *m, const int *targets) {
+    int C = m->c.dim, R = rows_in(m, m->b, 0);
+    size_t row = (size_t)m->T * C;
+    double loss = head_pass(m, targets, true);
+    if (uses(&m->c, QK_STATIC)) memset(m->de, 0, R * row * sizeof(float));
+    for (int l = m->c.layers - 1; l >= 0; l--) block_backward(m, l);
+    if (uses(&m->c, QK_STATIC))
+        for (size_t e = 0; e < R * row; e++) m->dh[e] += m->de[e];
+    embedding_backward(m->embed->g, m->dh, m->tokens, (size_t)m->b * m->T, C);
+    for (int a = 0; a < R - m->b; a++)
+        if (m->anchor_kind[a] == QK_TEXT_ANCHOR)
+            embedding_backward(m->embed->g, m->dh + (m->b + a) * row, m->anchor_tokens, m->T, C);
+    return loss;
+}
+
+// ------------------------------------------------------------------------------------------------
+// 7  AdamW
+// ------------------------------------------------------------------------------------------------
+
+// Linear warm-up, then half a cosine from lr down to min_lr. step counts from 0.
+static double learning_rate(int step, int steps, int warmup, double lr, double min_lr) {
+    if (step < warmup) return lr * (step + 1) / warmup;
+    double done = (double)(step - warmup) / (steps > warmup ? steps - warmup : 1);
+    return min_lr + 0.5 * (lr - min_lr) * (1 + cos(3.141592653589793 * done));
+}
+
+enum { CHUNK = 1 << 14 };       // elements that one thread takes at a time
+
+// sum_e x_e^2 in double: one sum a CHUNK, the chunks' sums in order, for any number of threads.
+static double sum_of_squares(const float *x, size_t n) {
+    size_t chunks = (n + CHUNK - 1) / CHUNK;
+    double *part = allocate(chunks * sizeof *part, "partial sums"), sum = 0;
+#pragma omp parallel for
+    for (size_t p = 0; p < chunks; p++) {
+        size_t end = (p + 1) * CHUNK < n ? (p + 1) * CHUNK : n, e = p * CHUNK;
+        double lane[LANES] = {0};
+        for (; e + LANES <= end; e += LANES)
+            for (int l = 0; l < LANES; l++) lane[l] += (double)x[e + l] * (double)x[e + l];
+        for (; e < end; e++) lane[0] += (double)x[e] * (double)x[e];
+        for (int l = 0; l < LANES; l++) part[p] += lane[l];
+    }
+    for (size_t p = 0; p < chunks; p++) sum += part[p];
+    free(part);
+    return sum;
+}
+
+// The norm of the whole gradient. A tensor whose gradient is not finite ends the run: from here on
+// every weight would be lost.
+static double gradient_norm(const Model *m, int step, double loss) {
+    double sum = 0;
+    for (int i = 0; i < m->ntensors; i++) {
+        double square = sum_of_squares(m->tensors[i].g, m->tensors[i].size);
+        if (!isfinite(square) || !isfinite(loss))
+            fail("step %d: the loss is %g and the gradient of %s has norm %g: not finite; try a "
+                 "lower --lr or a longer --warmup",
+                 step, fabs(loss), m->tensors[i].name, sqrt(fabs(square)));
+        sum += square;
+    }
+    return sqrt(sum);
+}
+
+typedef struct {
+    double beta1, beta2, eps, decay, clip;
+} AdamW;
+
+// One step (Loshchilov and Hutter 2019), t = 1, 2, ..: if the gradient is longer than clip, it is
+// scaled down to that;
+//   m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
+//   w -= lr (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay w)       decay on matrices only
+// clip 0: no clipping.
+static void adamw(Model *m, const AdamW *a, int t, double lr, double norm) {
+    float scale = a->clip > 0 && norm > a->clip ? (float)(a->clip / norm) : 1;
+    float b1 = (float)a->beta1, b2 = (float)a->beta2, eps = (float)a->eps;
+    float step = (float)(lr / (1 - pow(a->beta1, t)));
+    float root = (float)(1 / sqrt(1 - pow(a->beta2, t)));
+    for (int i = 0; i < m->ntensors; i++) {
+        Tensor *p = &m->tensors[i];
+        float shrink = p->role == MATRIX ? (float)(1 - lr * a->decay) : 1;
+        float c1 = (float)(1 - a->beta1), c2 = (float)(1 - a->beta2);
+        float *restrict w = p->w, *restrict m1 = p->m, *restrict m2 = p->v;
+        const float *restrict grad = p->g;
+#pragma omp parallel for
+        for (size_t c = 0; c < (p->size + CHUNK - 1) / CHUNK; c++) {
+            size_t end = (c + 1) * CHUNK < p->size ? (c + 1) * CHUNK : p->size;
+            for (size_t e = c * CHUNK; e < end; e++) {
+                float g = grad[e] * scale;
+                m1[e] = b1 * m1[e] + c1 * g;
+                m2[e] = b2 * m2[e] + c2 * g * g;
+                float root_v = (float)sqrt(m2[e]);
+                w[e] = shrink * w[e] - step * m1[e] / (root_v * root + eps);
+            }
+        }
+    }
+}
+
+static void zero_gradients(Model *m) {
+    memset(m->tensors[0].g, 0, m->parameters * sizeof(float));
+}
+
+// ------------------------------------------------------------------------------------------------
+// 8  Data
+//
+// A file is read as bytes, vocabulary 256: that is what tokenizer-free means, and no preparation is
+// needed. Files stay on disk; a window is read when it is wanted.
+// ------------------------------------------------------------------------------------------------
+
+typedef struct {
+    const char *path;
+    FILE *file;
+    size_t first, n;            // the tokens first .. first+n-1 of the file
+} Data;
+
+static void data_open(Data *d, const char *path) {
+    struct stat info;
+    const char *hint = "expected a text file, such as dev/data/austen_train.txt: --data FILE";
+    *d = (Data){.path = path};
+    if (stat(path, &info) != 0) fail("%s: %s; %s", path, strerror(errno), hint);
+    if (!S_ISREG(info.st_mode)) fail("%s: %s; %s", path, S_ISDIR(info.st_mode) ? "is a directory" :
+                                     "is not a regular file", hint);
+    if (!(d->file = fopen(path, "rb"))) fail("%s: %s; %s", path, strerror(errno), hint);
+    if (info.st_size == 0) fail("%s: the file is empty; %s", path, hint);
+    d->n = (size_t)info.st_size;
+}
+
+// tokens at .. at+n-1 of the data
+static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
+    unsigned char bytes[4096];
+    if (fseeko(d->file, (off_t)(d->first + at), SEEK_SET) != 0)
+        fail("%s: cannot go to byte %zu: %s", d->path, d->first + at, strerror(errno));
+    for (int done = 0; done < n;) {
+        int want = min_int(n - done, (int)sizeof bytes);
+        if (fread(bytes, 1, (size_t)want, d->file) != (size_t)want)
+            fail("%s: the file ends before byte %zu: it was shortened while it was read",
+                 d->path, d->first + at + (size_t)n);
+        for (int i = 0; i < want; i++) tokens[done + i] = bytes[i];
+        done += want;
+    }
+}
+
+static void data_expect(const Data *d, int T, const char *role) {
+    if (d->n < (size_t)T + 1)
+        fail("%s: %zu tokens for %s, fewer than one window of --seq %d + 1: give a longer file or "
+             "a smaller --seq", d->path, d->n, role, T);
+}
+
+// A window: T inputs from position `at` on, and the T tokens that follow each of them.
+static void read_window(const Data *d, size_t at, int T, int *inputs, int *targets) {
+    read_tokens(d, at, T, inputs);
+    read_tokens(d, at + 1, T, targets);
+}
+
+// Training windows start anywhere; validation windows follow each other at stride T from the front.
+static void read_training_batch(const Data *d, uint64_t *rng, int B, int T,
+                                int *inputs, int *targets) {
+    for (int b = 0; b < B; b++) {
+        size_t at = (size_t)(random_u64(rng) % (d->n - (size_t)T));
+        read_window(d, at, T, inputs + (size_t)b * T, targets + (size_t)b * T);
+    }
+}
+
+static size_t validation_windows(const Data *d, int B, int T, int batches) {
+    size_t all = (d->n - 1) / (size_t)T, some = (size_t)batches * (size_t)B;
+    return batches == 0 || all < some ? all : some;
+}
+
+// The losses that a model cannot pass which knows only how often each token occurs (unigram), or
+// only how often each follows another (bigram): the mean of -ln p over the scored validation
+// tokens, p counted in the training data, with one added to each count so that none is zero.
+static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
+                   double *unigram, double *bigram) {
+    enum { STRIDE = 4096 };
+    int buffer[STRIDE + 1];
+    uint64_t *one = allocate(V * sizeof *one, "counts");
+    uint64_t *from = allocate(V * sizeof *from, "counts");
+    uint64_t *two = allocate((size_t)V * V * sizeof *two, "counts");
+    for (size_t at = 0; at < train->n; at += STRIDE) {
+        int n = (int)(train->n - at < STRIDE + 1 ? train->n - at : STRIDE + 1);
+        read_tokens(train, at, n, buffer);
+        for (int i = 0; i < n && i < STRIDE; i++) one[buffer[i]]++;
+        for (int i = 0; i + 1 < n; i++) {
+            from[buffer[i]]++;
+            two[(size_t)buffer[i] * V + buffer[i + 1]]++;
+        }
+    }
+    double sum1 = 0, sum2 = 0;
+    size_t scored = windows * (size_t)T;
+    for (size_t at = 0; at < scored; at += STRIDE) {
+        int n = (int)(scored - at < STRIDE ? scored - at : STRIDE);
+        read_tokens(val, at, n + 1, buffer);
+        for (int i = 0; i < n; i++) {
+            size_t a = (size_t)buffer[i], b = (size_t)buffer[i + 1];
+            sum1 -= log(((double)one[b] + 1) / ((double)train->n + V));
+            sum2 -= log(((double)two[a * V + b] + 1) / ((double)from[a] + V));
+        }
+    }
+    *unigram = sum1 / (double)scored;
+    *bigram = sum2 / (double)scored;
+    free(one), free(from), free(two);
+}
+
+// ------------------------------------------------------------------------------------------------
+// 9  Evaluation and sampling
+// ------------------------------------------------------------------------------------------------
+
+// Mean loss over the first windows of the validation data, nats a token. The mean is over tokens,
+// so a last, smaller batch counts for what it holds. inputs and targets (B,T) are scratch.
+static double evaluate(Model *m, const Data *val, size_t windows, int *inputs, int *targets) {
+    int B = m->c.batch, T = m->c.seq;
+    double sum = 0;
+    for (size_t w = 0; w < windows; w += B) {
+        int b = windows - w < (size_t)B ? (int)(windows - w) : B;
+        for (int i = 0; i < b; i++)
+            read_window(val, (w + i) * T, T, inputs + (size_t)i * T, targets + (size_t)i * T);
+        model_forward(m, inputs, b, T);
+        sum += model_loss(m, targets) * b;
+    }
+    return sum / (double)windows;
+}
+
+// The logits (V) of the token after the last one; only after a forward pass with b = 1.
+static float *next_logits(Model *m) {
+    int C = m->c.dim;
+    rmsnorm_forward(m->n, m->final + (size_t)(m->T - 1) * C, m->norm->w, 1, C);
+    linear_forward(m->logits, m->n, m->head->w, NULL, 1, C, m->c.vocab);
+    return m->logits;
+}
+
+// Draws from softmax(logits / temperature); uses up the logits.
+static int draw(float *logits, int V, double temperature, uint64_t *rng) {
+    float max = row_max(logits, V), z = row_exp(logits, (float)(1 / temperature), max, V);
+    double left = random_uniform(rng) * (double)z;
+    for (int v = 0; v < V; v++)
+        if ((left -= (double)logits[v]) < 0) return v;
+    return V - 1;
+}
+
+// Prints the prompt, then n drawn tokens, each computed from scratch over the last T tokens. A byte
+// that is not printable ASCII shows as '?'.
+static void sample(Model *m, const int *prompt, int prompted, int n, uint64_t seed) {
+    const double temperature = 0.8;
+    int T = m->c.seq, total = prompted + n;
+    uint64_t rng = random_stream(seed, STREAM_SAMPLE);
+    int *tokens = allocate((size_t)total * sizeof *tokens, "the sample");
+    memcpy(tokens, prompt, (size_t)prompted * sizeof *tokens);
+    printf("\nsample, temperature %.1f; its first %d bytes are the validation text's:\n",
+           temperature, prompted);
+    for (int i = 0; i < total; i++) {
+        if (i >= prompted) {
+            int seen = min_int(i, T);
+            model_forward(m, tokens + i - seen, 1, seen);
+            tokens[i] = draw(next_logits(m), m->c.vocab, temperature, &rng);
+        }
+        int byte = tokens[i];
+        putchar(byte == '\n' || (byte >= ' ' && byte < 127) ? byte : '?');
+    }
+    printf("\n");
+    free(tokens);
+}
+
+// ------------------------------------------------------------------------------------------------
+// 10  Command line and main
+// ------------------------------------------------------------------------------------------------
+
+static const struct {
+    const char *name;
+    int dim, layers, heads, ffn, seq, batch, steps;
+    double lr, beta2;
+} sizes[] = {       // three for one text and two cores; the paper's, with fewer sequences a step
+    {"tiny",   64,  4,  4,  192,  128, 16,   1200, 3e-3, 0.99},
+    {"small", 128,  6,  4,  384,  256, 16,   2000, 2e-3, 0.99},
+    {"10m",   384,  6,  6, 1024,  256,  8,   2000, 1e-3, 0.99},
+    {"70m",   512,  6,  8, 2048, 2048,  4, 100000, 4e-4, 0.999},
+    {"160m",  768, 12, 12, 3072, 2048,  4, 100000, 4e-4, 0.999},
+    {"500m",  896, 24, 14, 4864, 2048,  4, 100000, 4e-4, 0.999},
+    {"1.7b", 2048, 28, 16, 6144, 2048,  4, 100000, 4e-4, 0.999},
+};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+
+typedef struct {
+    Config c;
+    AdamW adamw;
+    double lr, min_lr;
+    const char *attn, *layout, *size, *data, *val, *anchor;
+    int steps, warmup, eval_every, eval_batches, log_every, sample, threads;
+    uint64_t seed;
+} Settings;
+
+typedef enum { FLAG, INT, REAL, TEXT, SEED } OptionType;
+
+typedef struct {
+    const char *name;
+    OptionType type;
+    size_t offset;              // of the value in Settings
+    double low, high;           // INT and REAL: the range allowed
+    const char *help;           // in brackets: a default that follows from other options
+} Option;
+
+#define AT(field) offsetof(Settings, field)
+static const Option options[] = {
+    {"attn", TEXT, AT(attn), 0, 0, "the variant of the layers that are not standard"},
+    {"layout", TEXT, AT(layout), 0, 0, "which layers stay standard; or a letter, or name, a layer"},
+    {"size", TEXT, AT(size), 0, 0, "a set of dimensions and its recipe; other options override it"},
+    {"layers", INT, AT(c.layers), 1, MAX_LAYERS, "blocks"},
+    {"heads", INT, AT(c.heads), 1, 1024, "query heads; must divide --dim"},
+    {"kv-heads", INT, AT(c.kv_heads), 1, 1024, "key/value heads; must divide --heads [--heads]"},
+    {"dim", INT, AT(c.dim), 1, 65536, "channels"},
+    {"ffn", INT, AT(c.ffn), 1, 262144, "hidden channels of the block's MLP"},
+    {"vocab", INT, AT(c.vocab), 256, 1 << 22, "vocabulary; bytes need 256"},
+    {"seq", INT, AT(c.seq), 1, 1 << 20, "positions in a sequence"},
+    {"batch", INT, AT(c.batch), 1, 65536, "sequences a step"},
+    {"qk-norm", FLAG, AT(c.qk_norm), 0, 1, "RMSNorm on each head's q and k, as in Qwen3"},
+    {"untied", FLAG, AT(c.untied), 0, 1, "a head of its own instead of the embedding table"},
+    {"rope-base", REAL, AT(c.rope_base), 1, 1e9, "RoPE's base; Qwen2.5 has 1e6"},
+    {"steps", INT, AT(steps), 0, 1e9, "training steps"},
+    {"lr", REAL, AT(lr), 0, 1e3, "peak learning rate"},
+    {"min-lr", REAL, AT(min_lr), 0, 1e3, "learning rate at the end [a tenth of --lr]"},
+    {"warmup", INT, AT(warmup), 0, 1e9, "steps of linear warm-up [a twentieth of --steps]"},
+    {"beta1", REAL, AT(adamw.beta1), 0, 0.999999, "AdamW: decay of the first moment"},
+    {"beta2", REAL, AT(adamw.beta2), 0, 0.999999, "AdamW: decay of the second moment"},
+    {"decay", REAL, AT(adamw.decay), 0, 1e3, "weight decay, matrices only"},
+    {"clip", REAL, AT(adamw.clip), 0, 1e9, "longest gradient, longer ones are scaled down; 0: any"},
+    {"seed", SEED, AT(seed), 0, 0, "of the weights, the windows, the anchor and the sample"},
+    {"data", TEXT, AT(data), 0, 0, "training text, read as bytes"},
+    {"val", TEXT, AT(val), 0, 0, "validation text [with --data: its last tenth]"},
+    {"anchor", TEXT, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
+    {"eval-every", INT, AT(eval_every), 0, 1e9, "steps between validations; 0: only at the end"},
+    {"eval-batches", INT, AT(eval_batches), 0, 1e6, "batches that a validation takes; 0: all"},
+    {"log-every", INT, AT(log_every), 1, 1e9, "steps between lines of progress"},
+    {"sample", INT, AT(sample), 0, 1e6, "bytes to generate at the end"},
+    {"threads", INT, AT(threads), 1, 1024, "threads [OMP_NUM_THREADS, or all cores]"},
+};
+enum { OPTIONS = sizeof options / sizeof *options };
+// The next options here are those of checkpoints: --out, --resume, --force.
+
+static void print_help(const Settings *s) {
+    printf("usage: ./train_attnvar [--option value]...\n\n");
+    for (int i = 0; i < OPTIONS; i++) {
+        const Option *o = &options[i];
+        const char *at = (const char *)s + o->offset;
+        char value[64] = "";
+        bool derived = strchr(o->help, '[') != NULL;
+        if (o->type == INT && !derived) snprintf(value, sizeof value, "%d", *(const int *)at);
+        if (o->type == REAL && !derived) snprintf(value, sizeof value, "%g", *(const double *)at);
+        if (o->type == SEED) snprintf(value, sizeof value, "%llu", (unsigned long long)s->seed);
+        if (o->type == TEXT && !derived)
+            snprintf(value, sizeof value, "%s", *(const char *const *)at);
+        printf("  --%-13s %s", o->name, o->help);
+        printf(*value ? " [%s]\n" : "%s\n", value);
+    }
+    printf("\n--attn NAME\n");
+    for (const Variant *v = variants; v < variants + VARIANTS; v++)
+        printf("  %c  %-12s relaxes %s\n", v->letter, v->name, v->relaxes);
+    printf("\n--layout NAME, or a letter a layer such as NSNS, or names: nonapprox,standard,...\n");
+    for (int i = 0; i < LAYOUTS; i++)
+        printf("  %-10s standard: %s\n", layouts[i].name, layouts[i].stays);
+    printf("\n--size NAME   dim layers heads   ffn   seq batch  steps     lr beta2\n");
+    for (int i = 0; i < SIZES; i++)
+        printf("  %-10s %5d %6d %5d %5d %5d %5d %6d %6g %5g\n", sizes[i].name, sizes[i].dim,
+               sizes[i].layers, sizes[i].heads, sizes[i].ffn, sizes[i].seq, sizes[i].batch,
+               sizes[i].steps, sizes[i].lr, sizes[i].beta2);
+}
+
+// "one, two, three": the names in a table, for messages
+#define NAMES(table, count, text) \
+    for (int i_ = 0, used_ = 0; i_ < (count); i_++) \
+        used_ += snprintf(text + used_, sizeof text - used_, "%s%s", i_ ? ", " : "", table[i_].name)
+
+static int find_variant(const char *name) {
+    char known[256] = "";
+    for (int v = 0; v < VARIANTS; v++)
+        if (strcmp(variants[v].name, name) == 0) return v;
+    NAMES(variants, VARIANTS, known);
+    fail("unknown variant '%s': expected one of %s", name, known);
+}
+
+static void apply_size(Settings *s, const char *name) {
+    char known[256] = "";
+    for (int i = 0; i < SIZES; i++) {
+        if (strcmp(sizes[i].name, name) != 0) continue;
+        Config *c = &s->c;
+        s->size = name;
+        c->dim = sizes[i].dim, c->layers = sizes[i].layers, c->heads = sizes[i].heads;
+        c->ffn = sizes[i].ffn, c->seq = sizes[i].seq, c->batch = sizes[i].batch;
+        s->steps = sizes[i].steps, s->lr = sizes[i].lr, s->adamw.beta2 = sizes[i].beta2;
+        return;
+    }
+    NAMES(sizes, SIZES, known);
+    fail("unknown size '%s': expected one of %s", name, known);
+}
+
+static void set_option(Settings *s, const Option *o, const char *text) {
+    char *at = (char *)s + o->offset, *end;
+    errno = 0;
+    if (o->type == TEXT) {
+        memcpy(at, &text, sizeof text);
+    } else if (o->type == INT) {
+        long long n = strtoll(text, &end, 10);
+        if (end == text || *end || errno || (double)n < o->low || (double)n > o->high)
+            fail("--%s '%s': expected a whole number from %.0f to %.0f",
+                 o->name, text, o->low, o->high);
+        *(int *)at = (int)n;
+    } else if (o->type == REAL) {
+        double x = strtod(text, &end);
+        if (end == text || *end || !(x >= o->low && x <= o->high))
+            fail("--%s '%s': expected a number from %g to %g", o->name, text, o->low, o->high);
+        *(double *)at = x;
+    } else if (o->type == SEED) {
+        unsigned long long n = strtoull(text, &end, 10);
+        if (!isdigit((unsigned char)*text) || *end || errno)
+            fail("--%s '%s': expected a whole number from 0 to 2^64 - 1", o->name, text);
+        s->seed = n;
+    }
+}
+
+// Reads --name value and --name=value. The size is applied first, wherever it stands.
+static void parse(Settings *s, int argc, char **argv, bool *given) {
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 1; i < argc; i++) {
+            const char *word = argv[i], *equals = strchr(word, '=');
+            const char *value = equals ? equals + 1 : NULL;
+            if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+                print_help(s);
+                exit(0);
+            }
+            size_t length = equals ? (size_t)(equals - word) : strlen(word);
+            const Option *o = NULL;
+            for (int k = 0; k < OPTIONS && !o; k++)
+                if (strncmp(word, "--", 2) == 0 && strlen(options[k].name) == length - 2 &&
+                    strncmp(word + 2, options[k].name, length - 2) == 0) o = &options[k];
+            if (!o) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
+            given[o - options] = true;
+            if (o->type == FLAG) {
+                if (value) fail("--%s takes no value, found '%s'", o->name, value);
+                *(int *)((char *)s + o->offset) = 1;
+                continue;
+            }
+            if (!value && i + 1 == argc)
+                fail("--%s wants a value: run ./train_attnvar --help", o->name);
+            if (!value) value = argv[++i];
+            bool is_size = o->offset == AT(size);
+            if (pass == 0 && is_size) apply_size(s, value);
+            if (pass == 1 && !is_size) set_option(s, o, value);
+        }
+    }
+}
+
+static bool was_given(const bool *given, const char *name) {
+    for (int i = 0; i < OPTIONS; i++)
+        if (given[i] && strcmp(options[i].name, name) == 0) return true;
+    return false;
+}
+
+// The variant of every layer, from --attn and --layout.
+static void set_layers(Config *c, const char *attn, const char *layout, bool attn_given) {
+    int simple = find_variant(attn);
+    for (int i = 0; i < LAYOUTS; i++) {
+        if (strcmp(layouts[i].name, layout) != 0) continue;
+        for (int l = 0; l < c->layers; l++)
+            c->kind[l] = stays_standard(i, l + 1, c->layers) ? STANDARD : simple;
+        return;
+    }
+    if (attn_given)
+        fail("--layout %s names every layer's variant, or is no layout: leave out --attn %s, or "
+             "name a layout (--help lists them)", layout, attn);
+    int count = 0;
+    bool names = strchr(layout, ',') != NULL || islower((unsigned char)*layout);
+    for (const char *p = layout; *p; count++) {
+        size_t length = names ? strcspn(p, ",") : 1;
+        int kind = -1;
+        for (int v = 0; v < VARIANTS; v++)
+            if (names ? strlen(variants[v].name) == length && !strncmp(p, variants[v].name, length)
+                      : *p == variants[v].letter) kind = v;
+        if (kind < 0)
+            fail("--layout %s: '%.*s' is no layout and no variant: expected a layout, or one of "
+                 "the letters S M A N R F E a layer, or names with commas (--help lists them)",
+                 layout, (int)length, p);
+        if (count < MAX_LAYERS) c->kind[count] = kind;
+        p += length;
+        if (names && *p == ',') p++;
+    }
+    if (count != c->layers)
+        fail("--layout %s names %d layers, the model has %d: give one for each, or --layers %d",
+             layout, count, c->layers, count);
+}
+
+static void check_config(const Config *c) {
+    if (c->dim % c->heads != 0)
+        fail("--dim %d is not a multiple of --heads %d: each head takes dim/heads channels",
+             c->dim, c->heads);
+    if (c->heads % c->kv_heads != 0)
+        fail("--heads %d is not a multiple of --kv-heads %d: each key/value head serves as many "
+             "query heads", c->heads, c->kv_heads);
+    if (((double)c->batch + 2) * c->seq > 1 << 30)
+        fail("--batch %d times --seq %d is more than 2^30 positions", c->batch, c->seq);
+    for (int l = 0; l < c->layers; l++) {
+        if (variants[c->kind[l]].rotates && c->dim / c->heads % 2 != 0)
+            fail("head size %d (--dim %d / --heads %d) is odd: RoPE turns pairs of channels, so %s "
+                 "needs an even one",
+                 c->dim / c->heads, c->dim, c->heads, variants[c->kind[l]].name);
+        if (c->kind[l] == MLP && c->kv_heads != c->heads)
+            fail("mlp with --kv-heads %d and --heads %d: its gate (as wide as q) and its up "
+                 "projection (as wide as k) are multiplied, so they must be equally wide: leave "
+                 "out --kv-heads", c->kv_heads, c->heads);
+    }
+}
+
+static Settings settings(int argc, char **argv) {
+    bool given[OPTIONS] = {false};
+    Settings s = {
+        .c = {.rope_base = 10000, .vocab = 256}, .attn = "standard", .layout = "uniform",
+        .data = "dev/data/austen_train.txt", .val = "dev/data/austen_val.txt",
+        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1},
+        .eval_every = 200, .eval_batches = 4, .log_every = 50, .sample = 300, .seed = 1,
+        .threads = omp_get_max_threads(),
+    };
+    apply_size(&s, "tiny");
+    parse(&s, argc, argv, given);
+    if (!was_given(given, "kv-heads")) s.c.kv_heads = s.c.heads;
+    if (!was_given(given, "min-lr")) s.min_lr = s.lr / 10;
+    if (!was_given(given, "warmup")) s.warmup = s.steps / 20;
+    if (was_given(given, "data") && !was_given(given, "val")) s.val = NULL;
+    set_layers(&s.c, s.attn, s.layout, was_given(given, "attn"));
+    check_config(&s.c);
+    omp_set_num_threads(s.threads);
+    if (omp_get_max_threads() != s.threads)
+        fail("--threads %d: this program was built without OpenMP and has one", s.threads);
+    return s;
+}
+
+static void open_data(const Settings *s, Data *train, Data *val) {
+    data_open(train, s->data);
+    if (s->val) {
+        data_open(val, s->val);
+    } else {                                                // the last tenth
+        data_open(val, s->data);
+        val->n = train->n / 10;
+        train->n -= val->n;
+        val->first = train->n;
+    }
+    data_expect(train, s->c.seq, "training");
+    data_expect(val, s->c.seq, s->val ? "validation" : "validation (the last tenth)");
+}
+
+static void read_anchor(const Settings *s, const Data *train, Model *m) {
+    Data own;
+    if (!uses(&s->c, QK_TEXT_ANCHOR)) return;
+    if (s->anchor) {
+        data_open(&own, s->anchor);
+        if (own.n < (size_t)s->c.seq)
+            fail("%s: %zu tokens, the anchor needs --seq %d", s->anchor, own.n, s->c.seq);
+    }
+    read_tokens(s->anchor ? &own : train, 0, s->c.seq, m->anchor_tokens);
+    if (s->anchor) fclose(own.file);
+}
+
+// What the run is, before anything large is allocated.
+static void print_start(const Settings *s, const Model *m, const Data *train, const Data *val,
+                        size_t windows) {
+    const Config *c = &s->c;
+    double MB = 1e6 / sizeof(float), embed = (double)m->embed->size, attention = 0, mlp = 0;
+    char letters[MAX_LAYERS + 1] = "";
+    for (int l = 0; l < c->layers; l++) {
+        const Layer *L = &m->layer[l];
+        letters[l] = variants[c->kind[l]].letter;
+        attention += (double)(L->wq->size + L->wk->size + L->wv->size + L->wo->size
+                            + L->bq->size + L->bk->size + L->bv->size);
+        mlp += (double)(L->wgate->size + L->wup->size + L->wdown->size);
+    }
+    double head = c->untied ? (double)m->head->size : 0, all = (double)m->parameters;
+    printf("layers      %s  (", letters);
+    for (int v = 0, first = 1; v < VARIANTS; v++) {
+        int n = 0;
+        for (int l = 0; l < c->layers; l++) n += c->kind[l] == v;
+        if (n) printf("%s%d %s", first ? "" : ", ", n, variants[v].name), first = 0;
+    }
+    printf("), %d thread%s, seed %llu\n", s->threads, s->threads > 1 ? "s" : "",
+           (unsigned long long)s->seed);
+    printf("shape       dim %d, heads %d, kv-heads %d, ffn %d, seq %d, batch %d%s%s\n",
+           c->dim, c->heads, c->kv_heads, c->ffn, c->seq, c->batch,
+           c->qk_norm ? ", qk-norm" : "", c->untied ? ", untied" : "");
+    printf("parameters  %.0f: embedding %.0f, mixing %.0f, mlp %.0f, norms %.0f, head %.0f\n",
+           all, embed, attention, mlp, all - embed - attention - mlp - head, head);
+    printf("memory      %.1f MB: weights %.1f, gradients %.1f, moments %.1f, kept for backward "
+           "%.1f (mixers %.1f), scratch %.1f\n",
+           4 * all / MB + (double)m->activation_bytes / 1e6, all / MB, all / MB, 2 * all / MB,
+           (double)m->kept_bytes / 1e6, (double)m->mixer_bytes / 1e6,
+           (double)(m->activation_bytes - m->kept_bytes) / 1e6);
+    printf("training    %s: %zu bytes, vocabulary %d; %d steps of %d x %d tokens\n",
+           train->path, train->n, c->vocab, s->steps, c->batch, c->seq);
+    printf("validation  %s%s: %zu bytes, the first %zu scored\n",
+           val->path, s->val ? "" : " (last tenth)", val->n, windows * (size_t)c->seq);
+    double unigram, bigram;
+    floors(train, val, windows, c->seq, 256, &unigram, &bigram);
+    printf("floors      chance ln V %.4f, unigram %.4f, bigram %.4f nats: what a model can reach\n"
+           "            that knows nothing, only the frequencies, only the token before\n\n",
+           log((double)c->vocab), unigram, bigram);
+    fflush(stdout);
+}
+
+static void print_duration(double s) {
+    if (s < 60) printf("%.0fs", s);
+    else if (s < 3600) printf("%dm%02ds", (int)s / 60, (int)s % 60);
+    else printf("%dh%02dm", (int)(s / 3600), (int)s / 60 % 60);
+}
+
+static void train(Model *m, const Settings *s, const Data *data, const Data *val, size_t windows) {
+    int B = m->c.batch, T = m->c.seq, logged = 0;
+    uint64_t rng = random_stream(s->seed, STREAM_DATA);
+    int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
+    int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
+    double start = seconds(), last = start, spent = 0;      // spent: in validations, since last
+    for (int step = 1; step <= s->steps; step++) {
+        double lr = learning_rate(step - 1, s->steps, s->warmup, s->lr, s->min_lr);
+        read_training_batch(data, &rng, B, T, inputs, targets);
+        zero_gradients(m);
+        model_forward(m, inputs, B, T);
+        double loss = model_backward(m, targets);
+        double norm = gradient_norm(m, step, loss);
+        adamw(m, &s->adamw, step, lr, norm);
+        if (step % s->log_every == 0 || step == s->steps || step == 1) {
+            double now = seconds();
+            double rate = (double)(step - logged) * B * T / (now - last - spent);
+            printf("step %5d  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  ",
+                   step, loss, lr, norm, rate);
+            print_duration((now - start) / step * (s->steps - step));
+            printf(" left\n");
+            last = now, logged = step, spent = 0;
+        }
+        if (step == s->steps || (s->eval_every && step % s->eval_every == 0)) {
+            double before = seconds(), nats = evaluate(m, val, windows, inputs, targets);
+            printf("step %5d  val loss %.4f  (%.4f bits a byte)\n", step, nats, nats / log(2));
+            spent += seconds() - before;
+        }
+        fflush(stdout);
+    }
+    if (s->steps == 0)
+        printf("step     0  val loss %.4f\n", evaluate(m, val, windows, inputs, targets));
+    int simple = 0;
+    for (int l = 0; l < m->c.layers; l++) simple += m->c.kind[l] != STANDARD;
+    if (simple && simple < m->c.layers) {           // a hybrid: what are its simple layers worth?
+        m->skip = SKIP_BLOCKS;
+        printf("skip blocks  val loss %.4f  without the %d simple blocks\n",
+               evaluate(m, val, windows, inputs, targets), simple);
+        m->skip = SKIP_MIXERS;
+        printf("skip mixers  val loss %.4f  without their mixers only\n",
+               evaluate(m, val, windows, inputs, targets));
+        m->skip = SKIP_NONE;
+    }
+    free(inputs), free(targets);
+}
+
+#ifndef ATTNVAR_NO_MAIN
+int main(int argc, char **argv) {
+    Settings s = settings(argc, argv);
+    Data data, val;
+    Model m;
+    open_data(&s, &data, &val);
+    size_t windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
+    model_plan(&m, &s.c);
+    print_start(&s, &m, &data, &val, windows);
+    model_allocate(&m, s.seed);
+    make_work(s.c.seq, s.c.dim / s.c.heads);
+    read_anchor(&s, &data, &m);
+    train(&m, &s, &data, &val, windows);
+    if (s.sample > 0) {
+        int prompt[32], prompted = min_int(32, (int)val.n < 32 ? (int)val.n : 32);
+        read_tokens(&val, 0, prompted, prompt);
+        sample(&m, prompt, prompted, s.sample, s.seed);
+    }
+    free_work(s.threads);
+    model_free(&m);
+    fclose(data.file), fclose(val.file);
+    return 0;
+}
+#endif
