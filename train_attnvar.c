@@ -32,9 +32,10 @@ Map of this file
      5  model           configuration, layouts, tensor registry, activations and their memory
      6  forward and backward of the model: the block read forwards, then backwards
      7  AdamW           clipping, schedule, the check for non-finite values
-     8  data            any file as bytes; windows; the unigram and bigram floors
-     9  evaluation and sampling
-    10  command line and main
+     8  data            bytes or tokens of files, the recall task; the unigram and bigram floors
+     9  checkpoint      safetensors and config.json, written and read
+    10  evaluation and sampling
+    11  command line and main
 
 Notation, the same everywhere
     B   batch: sequences a step            V   vocabulary
@@ -67,6 +68,7 @@ Floats are the only precision. The tests compile this file a second time with `f
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -85,6 +87,7 @@ static int omp_get_num_threads(void) { return 1; }
 static int omp_get_max_threads(void) { return 1; }
 static void omp_set_num_threads(int n) { (void)n; }
 #endif
+typedef float float32;      // four bytes on disk, also where the tests make every float a double
 #ifdef ATTNVAR_DOUBLE       // set by the tests alone: from here on every float is a double
 #define float double
 #endif
@@ -117,6 +120,17 @@ static void *allocate(size_t bytes, const char *what) {
     return p;
 }
 
+// Set by SIGINT and SIGTERM: the run ends after the step it is in. A second one ends it at once.
+static volatile sig_atomic_t interrupted;
+static void on_signal(int number) { interrupted = number; }
+
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
+}
+
 static double seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -146,9 +160,9 @@ static double random_normal(uint64_t *state) {
 
 // Independent streams of one seed, so that what one consumer draws never shifts another's: all
 // variants start from the same weights and see the same windows in the same order.
-enum { STREAM_INIT, STREAM_DATA, STREAM_ANCHOR, STREAM_SAMPLE };
+enum { STREAM_INIT, STREAM_DATA, STREAM_ANCHOR, STREAM_SAMPLE, STREAMS };
 static uint64_t random_stream(uint64_t seed, int stream) {
-    uint64_t state = seed * 4 + (uint64_t)stream;
+    uint64_t state = seed * STREAMS + (uint64_t)stream;
     return random_u64(&state);
 }
 
@@ -299,7 +313,7 @@ static void matmul_share(float *c, size_t ldc, const float *c0, size_t ldc0, Mat
 typedef struct {
     float *panels, *map, *dmap;
 } Work;
-static Work *work;          // one a thread, and the only global variable; made by make_work()
+static Work *work;          // one a thread, made by make_work()
 
 // c = c0 + a b by all threads. c0 = NULL: c = a b; c0 = c: c += a b; ldc0 = 0: c0 is a bias row.
 static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
@@ -516,12 +530,14 @@ static inline float row_exp(float *x, float s, float max, int n) {
 }
 
 // Cross-entropy: loss_n = ln sum_v exp(x_v) - x_target, nats; 0 where target_n < 0 (not scored).
-// logits (N,V) become softmax probabilities in place.
-static void crossentropy_forward(float *loss, float *logits, const int *target, size_t N, int V) {
+// right_n: is the target's logit the largest? logits (N,V) become softmax probabilities in place.
+static void crossentropy_forward(float *loss, unsigned char *right, float *logits,
+                                 const int *target, size_t N, int V) {
 #pragma omp parallel for
     for (size_t n = 0; n < N; n++) {
         float *x = logits + n * V, max = row_max(x, V);
         float shifted = target[n] < 0 ? 0 : x[target[n]] - max;
+        right[n] = target[n] >= 0 && shifted == 0;
         float z = row_exp(x, 1, max, V);
         loss[n] = target[n] < 0 ? 0 : (float)log((double)z) - shifted;
         for (int v = 0; v < V; v++) x[v] /= z;
@@ -1103,7 +1119,9 @@ typedef struct {
     float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
     float *r;                   // (Rmax,T,NH) scratch of RMSNorm's backward pass
     float *logits;              // (chunk,V)
-    float *losses;              // (B,T) of the last forward pass
+    float *losses;              // (B,T) of the last forward pass, 0 where nothing is scored
+    unsigned char *right;       // (B,T) is the target the likeliest token?
+    int scored, correct;        // positions with a target; of these, right
     int chunk;                  // positions whose logits are held at a time
     int *tokens;                // (Rmax,T) what the rows read
     int b, T;                   // batch and positions of the last forward pass
@@ -1272,13 +1290,14 @@ static void model_allocate(Model *m, uint64_t seed) {
 #ifdef _SC_PHYS_PAGES
     double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if ((double)need > have)
-        fail("the model needs %.0f MB of memory and this machine has %.0f: choose a smaller --batch, "
-             "--seq or --size", (double)need / 1e6, have / 1e6);
+        fail("the model needs %.0f MB of memory and this machine has %.0f: choose a smaller "
+             "--batch, --seq or --size", (double)need / 1e6, have / 1e6);
 #endif
     m->store = allocate(4 * m->parameters * sizeof(float), "weights, gradients and moments");
     m->activations = allocate(m->activation_bytes, "activations");
     carve(m, &(Arena){(char *)m->activations, 0});
     m->tokens = allocate(((size_t)c->batch + 2) * c->seq * sizeof(int), "tokens");
+    m->right = allocate((size_t)c->batch * c->seq, "the right positions");
     m->anchor_tokens = allocate((size_t)c->seq * sizeof(int), "the anchor's tokens");
     uint64_t rng = random_stream(seed, STREAM_INIT);
     float *next = m->store;
@@ -1306,7 +1325,7 @@ static void model_allocate(Model *m, uint64_t seed) {
 
 static void model_free(Model *m) {
     free(m->tensors), free(m->layer), free(m->store), free(m->activations);
-    free(m->tokens), free(m->anchor_tokens);
+    free(m->tokens), free(m->right), free(m->anchor_tokens);
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -1480,16 +1499,17 @@ static void model_forward(Model *m, const int *tokens, int b, int T) {
 // are made and used up a chunk of positions at a time. With backward set, dh becomes the gradient
 // of the last block's output.
 static double head_pass(Model *m, const int *targets, bool backward) {
-    int C = m->c.dim, V = m->c.vocab, scored = 0;
+    int C = m->c.dim, V = m->c.vocab;
     size_t N = (size_t)m->b * m->T;
-    for (size_t n = 0; n < N; n++) scored += targets[n] >= 0;
+    m->scored = m->correct = 0;
+    for (size_t n = 0; n < N; n++) m->scored += targets[n] >= 0;
     rmsnorm_forward(m->n, m->final, m->norm->w, N, C);
     for (size_t n0 = 0; n0 < N; n0 += m->chunk) {
         size_t n = N - n0 < (size_t)m->chunk ? N - n0 : (size_t)m->chunk;
         linear_forward(m->logits, m->n + n0 * C, m->head->w, NULL, n, C, V);
-        crossentropy_forward(m->losses + n0, m->logits, targets + n0, n, V);
+        crossentropy_forward(m->losses + n0, m->right + n0, m->logits, targets + n0, n, V);
         if (!backward) continue;
-        crossentropy_backward(m->logits, targets + n0, scored, n, V);
+        crossentropy_backward(m->logits, targets + n0, m->scored, n, V);
         linear_backward(m->dn + n0 * C, m->head->g, NULL, m->logits, m->n + n0 * C, m->head->w,
                         n, C, V, false);
     }
@@ -1498,8 +1518,8 @@ static double head_pass(Model *m, const int *targets, bool backward) {
         rmsnorm_backward(m->dh, m->norm->g, m->dn, m->final, m->norm->w, m->r, N, C);
     }
     double sum = 0;
-    for (size_t n = 0; n < N; n++) sum += (double)m->losses[n];
-    return sum / scored;
+    for (size_t n = 0; n < N; n++) sum += (double)m->losses[n], m->correct += m->right[n];
+    return sum / m->scored;
 }
 
 static double model_loss(Model *m, const int *targets) { return head_pass(m, targets, false); }
@@ -1607,47 +1627,182 @@ static void zero_gradients(Model *m) {
 // ------------------------------------------------------------------------------------------------
 // 8  Data
 //
-// A file is read as bytes, vocabulary 256: that is what tokenizer-free means, and no preparation is
-// needed. Files stay on disk; a window is read when it is wanted.
+// What --data may be:
+//   - shards of tokens as llm.c writes them: a header of 256 int32, magic, version, count, zeros,
+//     then the tokens: magic 20240520, version 1: uint16; magic 20240801, version 7: uint32;
+//   - any other file: its bytes, vocabulary 256. That is what tokenizer-free means here;
+//   - the word recall: no file but a task, made up as it is read (see recall_sequence).
+// Several files follow each other as one stream. They stay on disk; a window is read when it is
+// wanted. Numbers in files are little-endian, as is every machine this is likely to meet.
 // ------------------------------------------------------------------------------------------------
+
+enum { MAX_FILES = 256, MAX_PAIRS = 256 };
+enum { HEADER_BYTES = 1024, MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
 
 typedef struct {
     const char *path;
     FILE *file;
-    size_t first, n;            // the tokens first .. first+n-1 of the file
+    int width;                  // bytes a token: 1, 2 or 4
+    size_t n;                   // tokens
+} Shard;
+
+typedef struct {
+    Shard shard[MAX_FILES];
+    int shards;
+    size_t first, n;            // of the stream, the tokens first .. first+n-1
+    int pairs, vocab;           // recall: key-value pairs in a sequence, else 0; and its vocabulary
 } Data;
 
-static void data_open(Data *d, const char *path) {
-    struct stat info;
+static void shard_open(Shard *s, const char *path) {
     const char *hint = "expected a text file, such as dev/data/austen_train.txt: --data FILE";
-    *d = (Data){.path = path};
+    struct stat info;
+    *s = (Shard){.path = path, .width = 1};
     if (stat(path, &info) != 0) fail("%s: %s; %s", path, strerror(errno), hint);
     if (!S_ISREG(info.st_mode)) fail("%s: %s; %s", path, S_ISDIR(info.st_mode) ? "is a directory" :
                                      "is not a regular file", hint);
-    if (!(d->file = fopen(path, "rb"))) fail("%s: %s; %s", path, strerror(errno), hint);
+    if (!(s->file = fopen(path, "rb"))) fail("%s: %s; %s", path, strerror(errno), hint);
     if (info.st_size == 0) fail("%s: the file is empty; %s", path, hint);
-    d->n = (size_t)info.st_size;
+    size_t size = (size_t)info.st_size;
+    int32_t header[3] = {0};
+    if (fread(header, 1, sizeof header, s->file) != sizeof header) header[0] = 0;   // a short text
+    s->width = header[0] == MAGIC_16 ? 2 : header[0] == MAGIC_32 ? 4 : 1;
+    s->n = size;
+    if (header[0] == MAGIC_CHOICES)
+        fail("%s: is a multiple-choice file, for evaluation: expected text or tokens", path);
+    if (s->width == 1) {
+        const char *dot = strrchr(path, '.');
+        if (dot && strcmp(dot, ".bin") == 0)
+            fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it is "
+                 "nanoGPT's format, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR",
+                 path, MAGIC_16, MAGIC_32, header[0], path);
+        return;
+    }
+    int version = s->width == 2 ? 1 : 7;
+    if (header[1] != version)
+        fail("%s: version %d of the shard format, expected %d", path, header[1], version);
+    size_t bytes = HEADER_BYTES + (size_t)(header[2] < 0 ? 0 : header[2]) * (size_t)s->width;
+    if (header[2] <= 0 || size != bytes)
+        fail("%s: its header counts %d tokens of %d bytes, so %zu bytes in all, but the file has "
+             "%zu: it is damaged or cut short", path, header[2], s->width, bytes, size);
+    s->n = (size_t)header[2];
 }
 
-// tokens at .. at+n-1 of the data
-static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
-    unsigned char bytes[4096];
-    if (fseeko(d->file, (off_t)(d->first + at), SEEK_SET) != 0)
-        fail("%s: cannot go to byte %zu: %s", d->path, d->first + at, strerror(errno));
-    for (int done = 0; done < n;) {
-        int want = min_int(n - done, (int)sizeof bytes);
-        if (fread(bytes, 1, (size_t)want, d->file) != (size_t)want)
-            fail("%s: the file ends before byte %zu: it was shortened while it was read",
-                 d->path, d->first + at + (size_t)n);
-        for (int i = 0; i < want; i++) tokens[done + i] = bytes[i];
-        done += want;
+// One after the other; either all hold bytes or all hold tokens. The word recall stands alone.
+static void data_open(Data *d, const char *const *paths, int count) {
+    memset(d, 0, sizeof *d);
+    for (int i = 0; i < count; i++, d->shards++) {
+        shard_open(&d->shard[i], paths[i]);
+        d->n += d->shard[i].n;
+        if ((d->shard[i].width == 1) != (d->shard[0].width == 1))
+            fail("%s holds %s and %s holds %s: expected files of one kind", paths[0],
+                 d->shard[0].width == 1 ? "bytes" : "tokens", paths[i],
+                 d->shard[i].width == 1 ? "bytes" : "tokens");
     }
+}
+
+static void data_close(Data *d) {
+    for (int i = 0; i < d->shards; i++) fclose(d->shard[i].file);
+}
+
+static bool data_is_bytes(const Data *d) { return d->pairs == 0 && d->shard[0].width == 1; }
+
+// Tokens at .. at+n-1 of the data, which may begin in one shard and end in another.
+static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
+    unsigned char buffer[4096];
+    at += d->first;
+    for (int i = 0; i < d->shards && n > 0; i++) {
+        const Shard *s = &d->shard[i];
+        if (at >= s->n) {
+            at -= s->n;
+            continue;
+        }
+        size_t byte = (s->width == 1 ? 0 : HEADER_BYTES) + at * (size_t)s->width;
+        if (fseeko(s->file, (off_t)byte, SEEK_SET) != 0)
+            fail("%s: cannot go to byte %zu: %s", s->path, byte, strerror(errno));
+        for (; n > 0 && at < s->n; ) {
+            size_t want = sizeof buffer / (size_t)s->width;
+            if (want > s->n - at) want = s->n - at;
+            if (want > (size_t)n) want = (size_t)n;
+            if (fread(buffer, (size_t)s->width, want, s->file) != want)
+                fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
+                     s->path, at, at + want - 1);
+            for (size_t k = 0; k < want; k++) {
+                const unsigned char *b = buffer + k * (size_t)s->width;
+                uint32_t token = b[0];
+                if (s->width >= 2) token |= (uint32_t)b[1] << 8;
+                if (s->width == 4) token |= (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+                *tokens++ = token > INT_MAX ? INT_MAX : (int)token;
+            }
+            at += want, n -= (int)want;
+        }
+        at = 0;
+    }
+}
+
+// The largest token. With limit > 0, a token that is not below it ends the run.
+static int data_largest(const Data *d, int limit) {
+    enum { PIECE = 4096 };
+    int tokens[PIECE], largest = 0;
+    for (size_t at = 0; at < d->n; at += PIECE) {
+        int n = (int)(d->n - at < PIECE ? d->n - at : PIECE);
+        read_tokens(d, at, n, tokens);
+        for (int i = 0; i < n; i++) {
+            if (limit > 0 && tokens[i] >= limit) {
+                size_t position = d->first + at + (size_t)i, s = 0;
+                while (position >= d->shard[s].n) position -= d->shard[s++].n;
+                fail("%s: token %zu is %d, expected less than the vocabulary of %d: see --vocab",
+                     d->shard[s].path, position, tokens[i], limit);
+            }
+            if (tokens[i] > largest) largest = tokens[i];
+        }
+    }
+    return largest;
 }
 
 static void data_expect(const Data *d, int T, const char *role) {
     if (d->n < (size_t)T + 1)
         fail("%s: %zu tokens for %s, fewer than one window of --seq %d + 1: give a longer file or "
-             "a smaller --seq", d->path, d->n, role, T);
+             "a smaller --seq", d->shard[0].path, d->n, role, T);
+}
+
+// Associative recall, which shows each principle of attention by itself. A sequence first lists
+// pairs of a key and its value, then asks for some keys again, each at a random even distance, with
+// filler (0) between; the target stands at the query's own position, nothing else is scored:
+//     inputs   3 41  9 57  ..  0 0  9 0  0 0  3 0        keys 1 .. V/2-1, all different,
+//     targets  .  .  .  .  ..  . . 57 .  . . 41 .        values V/2 .. V-1, which may repeat
+static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, int *targets) {
+    int P = d->pairs, half = d->vocab / 2, slots = (T - 2 * P) / 2, asked = 0, order[MAX_PAIRS];
+    for (int t = 0; t < T; t++) inputs[t] = 0, targets[t] = -1;
+    for (int p = 0; p < P; p++) {
+        int key, before;
+        do {                                                        // until no key before is it
+            key = 1 + (int)(random_u64(rng) % (uint64_t)(half - 1));
+            for (before = 0; before < p && inputs[2 * before] != key; before++);
+        } while (before < p);
+        inputs[2 * p] = key;
+        inputs[2 * p + 1] = half + (int)(random_u64(rng) % (uint64_t)(d->vocab - half));
+        order[p] = p;
+    }
+    for (int p = P - 1; p > 0; p--) {                               // ask in a random order
+        int other = (int)(random_u64(rng) % (uint64_t)(p + 1)), moved = order[p];
+        order[p] = order[other], order[other] = moved;
+    }
+    for (int slot = 0; slot < slots; slot++) {                      // at P of the even places left
+        if (random_u64(rng) % (uint64_t)(slots - slot) >= (uint64_t)(P - asked)) continue;
+        int pair = 2 * order[asked++], t = 2 * P + 2 * slot;
+        inputs[t] = inputs[pair], targets[t] = inputs[pair + 1];
+    }
+}
+
+static void recall_open(Data *d, int pairs, int V, int T) {
+    memset(d, 0, sizeof *d);
+    d->pairs = pairs, d->vocab = V;
+    if (V < 4 || pairs > V / 2 - 1)
+        fail("recall: --pairs %d need as many different keys, --vocab %d has %d: expected --vocab "
+             "%d or more", pairs, V, V / 2 - 1, 2 * pairs + 2);
+    if (T < 4 * pairs)
+        fail("recall: --pairs %d take %d positions and as many to ask again, --seq %d: expected %d "
+             "or more", pairs, 2 * pairs, T, 4 * pairs);
 }
 
 // A window: T inputs from position `at` on, and the T tokens that follow each of them.
@@ -1656,23 +1811,37 @@ static void read_window(const Data *d, size_t at, int T, int *inputs, int *targe
     read_tokens(d, at + 1, T, targets);
 }
 
-// Training windows start anywhere; validation windows follow each other at stride T from the front.
+// Training windows start anywhere.
 static void read_training_batch(const Data *d, uint64_t *rng, int B, int T,
                                 int *inputs, int *targets) {
     for (int b = 0; b < B; b++) {
-        size_t at = (size_t)(random_u64(rng) % (d->n - (size_t)T));
-        read_window(d, at, T, inputs + (size_t)b * T, targets + (size_t)b * T);
+        int *x = inputs + (size_t)b * T, *y = targets + (size_t)b * T;
+        if (d->pairs) recall_sequence(d, rng, T, x, y);
+        else read_window(d, (size_t)(random_u64(rng) % (d->n - (size_t)T)), T, x, y);
     }
 }
 
+// Validation window w: they follow each other at stride T from the front. Those of recall come from
+// seeds counted down from the last one, so they are the same in every run.
+static void read_validation_window(const Data *d, size_t w, int T, int *inputs, int *targets) {
+    uint64_t rng = random_stream(UINT64_MAX - w, STREAM_DATA);
+    if (d->pairs) recall_sequence(d, &rng, T, inputs, targets);
+    else read_window(d, w * (size_t)T, T, inputs, targets);
+}
+
+enum { RECALL_WINDOWS = 1024 };         // what "all" of its endless validation data means
+
 static size_t validation_windows(const Data *d, int B, int T, int batches) {
-    size_t all = (d->n - 1) / (size_t)T, some = (size_t)batches * (size_t)B;
-    return batches == 0 || all < some ? all : some;
+    size_t all = d->pairs ? RECALL_WINDOWS : (d->n - 1) / (size_t)T;
+    size_t some = (size_t)batches * (size_t)B;
+    return batches == 0 || (all < some && !d->pairs) ? all : some;
 }
 
 // The losses that a model cannot pass which knows only how often each token occurs (unigram), or
 // only how often each follows another (bigram): the mean of -ln p over the scored validation
-// tokens, p counted in the training data, with one added to each count so that none is zero.
+// tokens, p counted in the training data, with one added to each count so that none is zero. Only
+// for small vocabularies: the counts of pairs take V^2 numbers.
+enum { FLOORS_VOCAB = 1024 };
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
     enum { STRIDE = 4096 };
@@ -1706,22 +1875,525 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
 }
 
 // ------------------------------------------------------------------------------------------------
-// 9  Evaluation and sampling
+// 9  Checkpoint
+//
+// A folder with model.safetensors (weights, anchors, and as metadata every setting of the run),
+// optim.safetensors (AdamW's moments, the step, the RNG), config.json (the model in Hugging Face's
+// terms) and log.csv. A safetensors file is the header's length (8 bytes), the header (JSON, padded
+// with spaces), the tensors' bytes. A file is written under a temporary name, flushed to disk, and
+// only then renamed: at any moment each name holds a whole file.
 // ------------------------------------------------------------------------------------------------
 
-// Mean loss over the first windows of the validation data, nats a token. The mean is over tokens,
-// so a last, smaller batch counts for what it holds. inputs and targets (B,T) are scratch.
-static double evaluate(Model *m, const Data *val, size_t windows, int *inputs, int *targets) {
+// Text that grows.
+typedef struct {
+    char *s;
+    size_t n, room;
+} Text;
+
+static void text_add(Text *t, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
+    if (t->n + need > t->room) {
+        t->room = 2 * (t->n + need);
+        if (!(t->s = realloc(t->s, t->room))) fail("no memory for a text of %zu bytes", t->room);
+    }
+    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
+    va_end(args), va_end(again);
+}
+
+// s as a JSON string, quotes and all. Bytes beyond ASCII pass as they are.
+static void text_quote(Text *t, const char *s) {
+    text_add(t, "\"");
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\') text_add(t, "\\%c", c);
+        else if (c < ' ') text_add(t, "\\u%04x", c);
+        else text_add(t, "%c", c);
+    }
+    text_add(t, "\"");
+}
+
+// What a file holds, declared once for writing and reading: the model's tensors and anchors, or the
+// optimizer's moments.
+typedef struct {
+    char name[96];
+    int dims, dim[2];
+    float *values;              // F32 in the file
+    int *tokens;                // or I32
+    size_t size;                // elements
+} Entry;
+
+static int list_entries(const Model *m, bool optimizer, Entry *list) {
+    int n = 0;
+    for (int k = 0; k < (optimizer ? 2 : 1); k++) {
+        for (int i = 0; i < m->ntensors; i++) {
+            const Tensor *t = &m->tensors[i];
+            Entry *e = &list[n++];
+            *e = (Entry){.dims = t->role == MATRIX ? 2 : 1, .size = t->size};
+            if (t->role == MATRIX) e->dim[0] = t->rows, e->dim[1] = t->cols;
+            else e->dim[0] = t->cols;
+            e->values = !optimizer ? t->w : k == 0 ? t->m : t->v;
+            snprintf(e->name, sizeof e->name, "%s%s", !optimizer ? "" : k == 0 ? "exp_avg."
+                     : "exp_avg_sq.", t->name);
+        }
+    }
+    int T = m->c.seq, C = m->c.dim;
+    if (!optimizer && uses(&m->c, QK_RANDOM_ANCHOR))
+        list[n++] = (Entry){"anchor.embeds", 2, {T, C}, m->eps, NULL, (size_t)T * C};
+    if (!optimizer && uses(&m->c, QK_TEXT_ANCHOR))
+        list[n++] = (Entry){"anchor.tokens", 1, {T, 0}, NULL, m->anchor_tokens, (size_t)T};
+    return n;
+}
+
+static Entry *entries(const Model *m, bool optimizer, int *count) {
+    Entry *list = allocate((2 * (size_t)m->ntensors + 2) * sizeof *list, "the list of tensors");
+    *count = list_entries(m, optimizer, list);
+    return list;
+}
+
+// A file being written under a temporary name. A failure removes it, and those of the same
+// checkpoint that are written already, and ends the run.
+typedef struct Output {
+    char path[PATH_MAX], temporary[PATH_MAX + 8];
+    FILE *file;
+    struct Output *before;
+} Output;
+
+static _Noreturn void output_fail(Output *o) {
+    int error = errno;
+    if (o->file) fclose(o->file);
+    for (const Output *p = o; p; p = p->before) remove(p->temporary);
+    fail("%s: cannot be written: %s; what was saved there before is as it was", o->path,
+         strerror(error));
+}
+
+static void output_open(Output *o, Output *before, const char *dir, const char *name) {
+    o->before = before;
+    snprintf(o->path, sizeof o->path, "%s/%s", dir, name);
+    snprintf(o->temporary, sizeof o->temporary, "%s.tmp", o->path);
+    if (!(o->file = fopen(o->temporary, "wb"))) output_fail(o);
+}
+
+static void output_write(Output *o, const void *bytes, size_t n) {
+    if (fwrite(bytes, 1, n, o->file) != n) output_fail(o);
+}
+
+static void output_close(Output *o) {       // the file is on disk, still under its temporary name
+    bool ok = fflush(o->file) == 0 && fsync(fileno(o->file)) == 0;
+    if (!ok) output_fail(o);
+    FILE *file = o->file;
+    o->file = NULL;
+    if (fclose(file) != 0) output_fail(o);
+}
+
+static void output_rename(const Output *o) {
+    if (rename(o->temporary, o->path) != 0)
+        fail("%s: cannot be renamed to %s: %s", o->temporary, o->path, strerror(errno));
+}
+
+// Writes all but the renaming. metadata: JSON members, "name":"value",...
+static void write_safetensors(Output *o, Output *before, const char *dir, const char *name,
+                              const Entry *list, int count, const char *metadata) {
+    Text header = {0};
+    uint64_t offset = 0;
+    text_add(&header, "{\"__metadata__\":{%s}", metadata);
+    for (int i = 0; i < count; i++) {
+        const Entry *e = &list[i];
+        text_add(&header, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d", e->name,
+                 e->tokens ? "I32" : "F32", e->dim[0]);
+        if (e->dims == 2) text_add(&header, ",%d", e->dim[1]);
+        text_add(&header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset,
+                 (unsigned long long)(offset + 4 * e->size));
+        offset += 4 * e->size;
+    }
+    text_add(&header, "}");
+    while (header.n % 8) text_add(&header, " ");
+    uint64_t length = header.n;
+    output_open(o, before, dir, name);
+    output_write(o, &length, sizeof length);
+    output_write(o, header.s, header.n);
+    free(header.s);
+    for (int i = 0; i < count; i++) {
+        for (size_t at = 0; at < list[i].size; at += 1024) {
+            float32 piece[1024];
+            int32_t tokens[1024];
+            size_t n = list[i].size - at < 1024 ? list[i].size - at : 1024;
+            for (size_t e = 0; e < n; e++) {
+                if (list[i].tokens) tokens[e] = list[i].tokens[at + e];
+                else piece[e] = (float32)list[i].values[at + e];
+            }
+            output_write(o, list[i].tokens ? (void *)tokens : (void *)piece, 4 * n);
+        }
+    }
+    output_close(o);
+}
+
+// A header as it was read: tensors with their place in the file, and the metadata. All strings lie
+// in text.
+typedef struct {
+    char *name, *dtype;
+    int dims;
+    uint64_t dim[4], begin, end;
+    bool wanted;
+} Found;
+
+typedef struct {
+    char path[PATH_MAX];
+    FILE *file;
+    char *text;
+    uint64_t start, bytes;      // of the tensors' bytes in the file
+    Found *found;
+    int count;
+    struct { char *key, *value; } *meta;
+    int metas;
+} Header;
+
+// A reader of the little JSON that such a header is made of. Whatever is not as it must be ends the
+// run with the place.
+typedef struct {
+    const char *path;
+    char *text;
+    size_t at, n;
+} Json;
+
+static _Noreturn void json_fail(const Json *j, const char *expected) {
+    fail("%s: damaged header: expected %s at byte %zu: not a safetensors file, or cut short",
+         j->path, expected, j->at + 8);
+}
+
+static bool json_accept(Json *j, char c) {
+    while (j->at < j->n && strchr(" \t\r\n", j->text[j->at]) && j->text[j->at]) j->at++;
+    if (j->at == j->n || j->text[j->at] != c) return false;
+    j->at++;
+    return true;
+}
+
+static void json_expect(Json *j, char c) {
+    if (!json_accept(j, c)) json_fail(j, (char[]){'\'', c, '\'', 0});
+}
+
+// A string, decoded where it stands: it only gets shorter. \u escapes are read up to 00ff.
+static char *json_string(Json *j) {
+    json_expect(j, '"');
+    char *start = j->text + j->at, *out = start;
+    for (;;) {
+        if (j->at == j->n) json_fail(j, "the end of a string");
+        char c = j->text[j->at++];
+        if (c == '"') break;
+        if (c == '\\') {
+            const char *known = "\"\"\\\\//b\bf\fn\nr\rt\t", *k = known;
+            char escape = j->at < j->n ? j->text[j->at++] : 0;
+            while (*k && *k != escape) k += 2;
+            unsigned code = (unsigned char)k[*k != 0];
+            for (int i = 0; i < 4 && escape == 'u'; i++) {
+                int digit = j->at < j->n ? tolower((unsigned char)j->text[j->at++]) : 0;
+                if (!isxdigit(digit)) json_fail(j, "four hexadecimal digits");
+                code = code * 16 + (unsigned)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+            }
+            if (code > 255) json_fail(j, "a character up to \\u00ff");
+            c = (char)code;
+        }
+        if (c == 0) json_fail(j, "a known escape, and no zero byte");
+        *out++ = c;
+    }
+    *out = 0;
+    return start;
+}
+
+static uint64_t json_number(Json *j) {
+    uint64_t n = 0;
+    json_accept(j, ' ');
+    size_t first = j->at;
+    while (j->at < j->n && isdigit((unsigned char)j->text[j->at])) {
+        unsigned digit = (unsigned)(j->text[j->at++] - '0');
+        if (n > (UINT64_MAX - digit) / 10) json_fail(j, "a number below 2^64");
+        n = n * 10 + digit;
+    }
+    if (j->at == first) json_fail(j, "a whole number");
+    return n;
+}
+
+static void *grow(void *list, int count, size_t size) {     // room for one more, by doubling
+    if (count & (count - 1)) return list;
+    list = realloc(list, (count ? 2 * (size_t)count : 1) * size);
+    if (!list) fail("no memory for a header");
+    return list;
+}
+
+static void json_metadata(Json *j, Header *h) {
+    json_expect(j, '{');
+    if (json_accept(j, '}')) return;
+    do {
+        h->meta = grow(h->meta, h->metas, sizeof *h->meta);
+        h->meta[h->metas].key = json_string(j);
+        json_expect(j, ':');
+        h->meta[h->metas++].value = json_string(j);
+    } while (json_accept(j, ','));
+    json_expect(j, '}');
+}
+
+static void json_tensor(Json *j, Found *f) {
+    bool shape = false, offsets = false;
+    json_expect(j, '{');
+    do {
+        const char *key = json_string(j);
+        json_expect(j, ':');
+        if (!strcmp(key, "dtype") && !f->dtype) {
+            f->dtype = json_string(j);
+        } else if (!strcmp(key, "shape") && !shape) {
+            json_expect(j, '[');
+            if (!json_accept(j, ']')) {
+                do {
+                    if (f->dims == 4) json_fail(j, "at most four dimensions");
+                    f->dim[f->dims++] = json_number(j);
+                } while (json_accept(j, ','));
+                json_expect(j, ']');
+            }
+            shape = true;
+        } else if (!strcmp(key, "data_offsets") && !offsets) {
+            json_expect(j, '[');
+            f->begin = json_number(j);
+            json_expect(j, ',');
+            f->end = json_number(j);
+            json_expect(j, ']');
+            offsets = true;
+        } else json_fail(j, "dtype, shape and data_offsets, once each");
+    } while (json_accept(j, ','));
+    json_expect(j, '}');
+    if (!f->dtype || !shape || !offsets) json_fail(j, "dtype, shape and data_offsets");
+}
+
+static int by_begin(const void *a, const void *b) {
+    const Found *x = a, *y = b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+// h->text (n bytes) is the header; the tensors take h->bytes. Leaves h->found sorted by place, each
+// tensor beginning where the one before ends.
+static void parse_header(Header *h, size_t n) {
+    Json j = {h->path, h->text, 0, n};
+    bool meta = false;
+    json_expect(&j, '{');
+    if (!json_accept(&j, '}')) {
+        do {
+            Found f = {0};
+            f.name = json_string(&j);
+            json_expect(&j, ':');
+            if (!strcmp(f.name, "__metadata__")) {
+                if (meta) json_fail(&j, "one __metadata__");
+                json_metadata(&j, h);
+                meta = true;
+                continue;
+            }
+            json_tensor(&j, &f);
+            h->found = grow(h->found, h->count, sizeof *h->found);
+            h->found[h->count++] = f;
+        } while (json_accept(&j, ','));
+        json_expect(&j, '}');
+    }
+    json_accept(&j, 0);                                     // skips the padding
+    if (j.at != j.n) json_fail(&j, "nothing more");
+    if (h->count) qsort(h->found, (size_t)h->count, sizeof *h->found, by_begin);
+    uint64_t at = 0;
+    for (int i = 0; i < h->count; i++) {
+        Found *f = &h->found[i];
+        if (f->begin != at || f->end < f->begin || f->end > h->bytes)
+            fail("%s: tensor %s lies at bytes %llu to %llu of %llu, expected it to begin at %llu: "
+                 "tensors overlap, leave a gap, or the file is cut short", h->path, f->name,
+                 (unsigned long long)f->begin, (unsigned long long)f->end,
+                 (unsigned long long)h->bytes, (unsigned long long)at);
+        at = f->end;
+    }
+    if (at != h->bytes)
+        fail("%s: the tensors take %llu bytes, the file holds %llu: damaged or cut short", h->path,
+             (unsigned long long)at, (unsigned long long)h->bytes);
+}
+
+static void header_open(Header *h, const char *dir, const char *name) {
+    struct stat info;
+    uint64_t length;
+    memset(h, 0, sizeof *h);
+    snprintf(h->path, sizeof h->path, "%s/%s", dir, name);
+    if (stat(h->path, &info) != 0 || !(h->file = fopen(h->path, "rb")))
+        fail("%s: %s: expected a folder that a run with --out wrote", h->path, strerror(errno));
+    uint64_t size = (uint64_t)info.st_size;
+    if (!S_ISREG(info.st_mode) || size < 8 || fread(&length, 8, 1, h->file) != 1 ||
+        length > size - 8)
+        fail("%s: not a safetensors file: its %llu bytes do not hold the header they announce",
+             h->path, (unsigned long long)size);
+    h->start = 8 + length;
+    h->bytes = size - h->start;
+    h->text = allocate(length + 1, "a header");
+    if (fread(h->text, 1, length, h->file) != length) fail("%s: cannot be read", h->path);
+    parse_header(h, length);
+}
+
+static void header_close(Header *h) {
+    free(h->meta), free(h->found), free(h->text);
+    if (h->file) fclose(h->file);
+}
+
+// The metadata's value, or NULL.
+static const char *header_get(const Header *h, const char *key) {
+    for (int i = 0; i < h->metas; i++)
+        if (strcmp(h->meta[i].key, key) == 0) return h->meta[i].value;
+    return NULL;
+}
+
+static uint64_t header_number(const Header *h, const char *key) {
+    const char *text = header_get(h, key);
+    char *end = NULL;
+    errno = 0;
+    uint64_t n = text && isdigit((unsigned char)*text) ? strtoull(text, &end, 10) : 0;
+    if (!end || *end || errno)
+        fail("%s: its metadata has %s %s, expected a whole number: not written by this program",
+             h->path, key, text ? text : "missing");
+    return n;
+}
+
+// Fills the entries from the file. Every one must be there in its shape, and nothing else; with
+// others set, tensors of other names are passed over, and anchors may be missing (they keep what
+// they are).
+static void header_read(Header *h, const Entry *list, int count, bool others) {
+    for (int i = 0; i < count; i++) {
+        const Entry *e = &list[i];
+        Found *f = NULL;
+        for (int k = 0; k < h->count && !f; k++)
+            if (strcmp(h->found[k].name, e->name) == 0) f = &h->found[k];
+        bool anchor = strncmp(e->name, "anchor.", 7) == 0;
+        if (!f && others && anchor) continue;
+        if (!f) fail("%s: has no tensor %s, which the model needs", h->path, e->name);
+        if (f->wanted) fail("%s: has tensor %s twice", h->path, e->name);
+        f->wanted = true;
+        const char *dtype = e->tokens ? "I32" : "F32";
+        if (strcmp(f->dtype, dtype) != 0)
+            fail("%s: tensor %s is of type %s, expected %s", h->path, e->name, f->dtype, dtype);
+        bool same = f->dims == e->dims;
+        for (int d = 0; d < e->dims && same; d++) same = f->dim[d] == (uint64_t)e->dim[d];
+        if (!same)
+            fail("%s: tensor %s has shape (%llu,%llu), the model's is (%d,%d)", h->path, e->name,
+                 (unsigned long long)f->dim[0], (unsigned long long)f->dim[1],
+                 e->dim[0], e->dim[1]);
+        if (f->end - f->begin != 4 * (uint64_t)e->size)
+            fail("%s: tensor %s takes %llu bytes, its shape %llu", h->path, e->name,
+                 (unsigned long long)(f->end - f->begin), (unsigned long long)(4 * e->size));
+        if (fseeko(h->file, (off_t)(h->start + f->begin), SEEK_SET) != 0)
+            fail("%s: %s", h->path, strerror(errno));
+        for (size_t at = 0; at < e->size; at += 1024) {
+            float32 piece[1024];
+            int32_t tokens[1024];
+            size_t n = e->size - at < 1024 ? e->size - at : 1024;
+            if (fread(e->tokens ? (void *)tokens : (void *)piece, 4, n, h->file) != n)
+                fail("%s: tensor %s cannot be read to its end", h->path, e->name);
+            for (size_t k = 0; k < n; k++) {
+                if (e->tokens) e->tokens[at + k] = tokens[k];
+                else e->values[at + k] = piece[k];
+            }
+        }
+    }
+    for (int k = 0; k < h->count && !others; k++)
+        if (!h->found[k].wanted)
+            fail("%s: has a tensor %s, which the model does not have, or has it twice", h->path,
+                 h->found[k].name);
+}
+
+static void layer_string(const Config *c, char *letters) {          // of MAX_LAYERS + 1 bytes
+    for (int l = 0; l < c->layers; l++) letters[l] = variants[c->kind[l]].letter;
+    letters[c->layers] = 0;
+}
+
+// config.json in Hugging Face's terms. Only what other software would compute rightly calls itself
+// qwen2: a standard model without QK-norm.
+static void write_config(Output *o, const char *dir, const Config *c) {
+    char letters[MAX_LAYERS + 1];
+    layer_string(c, letters);
+    bool qwen2 = !c->qk_norm && strspn(letters, "S") == strlen(letters);
+    Text t = {0};
+    text_add(&t, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n",
+             qwen2 ? "Qwen2ForCausalLM" : "AttnvarForCausalLM", qwen2 ? "qwen2" : "attnvar");
+    text_add(&t, "  \"vocab_size\": %d,\n  \"hidden_size\": %d,\n  \"intermediate_size\": %d,\n"
+             "  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n"
+             "  \"num_key_value_heads\": %d,\n  \"max_position_embeddings\": %d,\n",
+             c->vocab, c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->seq);
+    text_add(&t, "  \"rope_theta\": %.17g,\n  \"rms_norm_eps\": 1e-06,\n"
+             "  \"hidden_act\": \"silu\",\n  \"initializer_range\": 0.02,\n"
+             "  \"attention_dropout\": 0.0,\n"
+             "  \"use_sliding_window\": false,\n  \"tie_word_embeddings\": %s,\n"
+             "  \"torch_dtype\": \"float32\"", c->rope_base, c->untied ? "false" : "true");
+    if (!qwen2)
+        text_add(&t, ",\n  \"attnvar_layers\": \"%s\",\n  \"attnvar_qk_norm\": %s", letters,
+                 c->qk_norm ? "true" : "false");
+    text_add(&t, "\n}\n");
+    output_open(o, NULL, dir, "config.json");
+    output_write(o, t.s, t.n);
+    output_close(o);
+    free(t.s);
+}
+
+// Saves after `step` steps. All files are complete on disk before the first is renamed; the model
+// comes last. If the program is killed between two renames, checkpoint_open() finishes them.
+static void checkpoint_save(const Model *m, const char *dir, const char *metadata, int step,
+                            uint64_t rng) {
+    Output config, optim, model;
+    Text moments = {0}, weights = {0};
+    int count;
+    text_add(&weights, "\"format\":\"pt\",\"step\":\"%d\",%s", step, metadata);
+    text_add(&moments, "\"format\":\"pt\",\"step\":\"%d\",\"rng\":\"%llu\"", step,
+             (unsigned long long)rng);
+    write_config(&config, dir, &m->c);
+    Entry *list = entries(m, true, &count);
+    write_safetensors(&optim, &config, dir, "optim.safetensors", list, count, moments.s);
+    free(list);
+    list = entries(m, false, &count);
+    write_safetensors(&model, &optim, dir, "model.safetensors", list, count, weights.s);
+    free(list), free(moments.s), free(weights.s);
+    output_rename(&config);
+    output_rename(&optim);
+    output_rename(&model);
+}
+
+// Opens the pair of files of a checkpoint, which must be of the same step.
+static void checkpoint_open(const char *dir, Header *model, Header *optim) {
+    char temporary[PATH_MAX + 32], path[PATH_MAX + 32];
+    header_open(optim, dir, "optim.safetensors");
+    header_open(model, dir, "model.safetensors");
+    uint64_t step = header_number(optim, "step");
+    if (header_number(model, "step") == step) return;
+    snprintf(temporary, sizeof temporary, "%s/model.safetensors.tmp", dir);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    if (access(temporary, R_OK) == 0) {         // killed between the two renames
+        header_close(model);
+        header_open(model, dir, "model.safetensors.tmp");
+        if (header_number(model, "step") == step && rename(temporary, path) == 0) return;
+    }
+    fail("%s: model.safetensors and optim.safetensors are of different steps: not of one run", dir);
+}
+
+// ------------------------------------------------------------------------------------------------
+// 10  Evaluation and sampling
+// ------------------------------------------------------------------------------------------------
+
+typedef struct {
+    double loss;                // mean over the scored tokens, nats
+    double accuracy;            // share of them where the target is the likeliest token
+} Score;
+
+// Over the first windows of the validation data. inputs and targets (B,T) are scratch.
+static Score evaluate(Model *m, const Data *val, size_t windows, int *inputs, int *targets) {
     int B = m->c.batch, T = m->c.seq;
-    double sum = 0;
+    double loss = 0, correct = 0, scored = 0;
     for (size_t w = 0; w < windows; w += B) {
         int b = windows - w < (size_t)B ? (int)(windows - w) : B;
         for (int i = 0; i < b; i++)
-            read_window(val, (w + i) * T, T, inputs + (size_t)i * T, targets + (size_t)i * T);
+            read_validation_window(val, w + i, T, inputs + (size_t)i * T, targets + (size_t)i * T);
         model_forward(m, inputs, b, T);
-        sum += model_loss(m, targets) * b;
+        loss += model_loss(m, targets) * m->scored;
+        correct += m->correct, scored += m->scored;
     }
-    return sum / (double)windows;
+    return (Score){loss / scored, correct / scored};
 }
 
 // The logits (V) of the token after the last one; only after a forward pass with b = 1.
@@ -1741,39 +2413,41 @@ static int draw(float *logits, int V, double temperature, uint64_t *rng) {
     return V - 1;
 }
 
-// Prints the prompt, then n drawn tokens, each computed from scratch over the last T tokens. A byte
-// that is not printable ASCII shows as '?'.
-static void sample(Model *m, const int *prompt, int prompted, int n, uint64_t seed) {
+// Prints the prompt, then n drawn tokens, each computed from scratch over the last T tokens. Bytes
+// print as text, those that are not printable ASCII as '?'; other tokens as numbers.
+static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes, uint64_t seed) {
     const double temperature = 0.8;
     int T = m->c.seq, total = prompted + n;
     uint64_t rng = random_stream(seed, STREAM_SAMPLE);
     int *tokens = allocate((size_t)total * sizeof *tokens, "the sample");
     memcpy(tokens, prompt, (size_t)prompted * sizeof *tokens);
-    printf("\nsample, temperature %.1f; its first %d bytes are the validation text's:\n",
+    printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n",
            temperature, prompted);
-    for (int i = 0; i < total; i++) {
+    for (int i = 0; i < total && !interrupted; i++) {
         if (i >= prompted) {
             int seen = min_int(i, T);
             model_forward(m, tokens + i - seen, 1, seen);
             tokens[i] = draw(next_logits(m), m->c.vocab, temperature, &rng);
         }
         int byte = tokens[i];
-        putchar(byte == '\n' || (byte >= ' ' && byte < 127) ? byte : '?');
+        if (!bytes) printf("%d ", byte);
+        else putchar(byte == '\n' || (byte >= ' ' && byte < 127) ? byte : '?');
     }
     printf("\n");
     free(tokens);
 }
 
 // ------------------------------------------------------------------------------------------------
-// 10  Command line and main
+// 11  Command line and main
 // ------------------------------------------------------------------------------------------------
 
 static const struct {
     const char *name;
     int dim, layers, heads, ffn, seq, batch, steps;
     double lr, beta2;
-} sizes[] = {       // three for one text and two cores; the paper's, with fewer sequences a step
+} sizes[] = {       // four for two cores; then the paper's, with fewer sequences a step
     {"tiny",   64,  4,  4,  192,  128, 16,   1200, 3e-3, 0.99},
+    {"recall", 64,  2,  1,  192,   48, 64,    800, 3e-3, 0.99},     // the default of --data recall
     {"small", 128,  6,  4,  384,  256, 16,   2000, 2e-3, 0.99},
     {"10m",   384,  6,  6, 1024,  256,  8,   2000, 1e-3, 0.99},
     {"70m",   512,  6,  8, 2048, 2048,  4, 100000, 4e-4, 0.999},
@@ -1784,19 +2458,31 @@ static const struct {
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 typedef struct {
+    const char *path[MAX_FILES];
+    int n;
+} List;                         // of an option that may be repeated
+
+typedef struct {
     Config c;
     AdamW adamw;
     double lr, min_lr;
-    const char *attn, *layout, *size, *data, *val, *anchor;
-    int steps, warmup, eval_every, eval_batches, log_every, sample, threads;
+    const char *attn, *layout, *size, *anchor, *out, *init;
+    List data, val;
+    int steps, warmup, eval_every, eval_batches, log_every, save_every, sample, threads, pairs;
+    int resume, force;
     uint64_t seed;
 } Settings;
 
-typedef enum { FLAG, INT, REAL, TEXT, SEED } OptionType;
+typedef enum { FLAG, INT, REAL, TEXT, LIST, SEED } OptionType;
+
+// Who keeps an option: a checkpoint keeps what makes the model (MODEL; --init and --resume take it
+// from there) and what makes the run (RUN; --resume does); nobody keeps the others (FREE).
+typedef enum { MODEL, RUN, FREE } Keeper;
 
 typedef struct {
     const char *name;
     OptionType type;
+    Keeper keeper;
     size_t offset;              // of the value in Settings
     double low, high;           // INT and REAL: the range allowed
     const char *help;           // in brackets: a default that follows from other options
@@ -1804,55 +2490,76 @@ typedef struct {
 
 #define AT(field) offsetof(Settings, field)
 static const Option options[] = {
-    {"attn", TEXT, AT(attn), 0, 0, "the variant of the layers that are not standard"},
-    {"layout", TEXT, AT(layout), 0, 0, "which layers stay standard; or a letter, or name, a layer"},
-    {"size", TEXT, AT(size), 0, 0, "a set of dimensions and its recipe; other options override it"},
-    {"layers", INT, AT(c.layers), 1, MAX_LAYERS, "blocks"},
-    {"heads", INT, AT(c.heads), 1, 1024, "query heads; must divide --dim"},
-    {"kv-heads", INT, AT(c.kv_heads), 1, 1024, "key/value heads; must divide --heads [--heads]"},
-    {"dim", INT, AT(c.dim), 1, 65536, "channels"},
-    {"ffn", INT, AT(c.ffn), 1, 262144, "hidden channels of the block's MLP"},
-    {"vocab", INT, AT(c.vocab), 256, 1 << 22, "vocabulary; bytes need 256"},
-    {"seq", INT, AT(c.seq), 1, 1 << 20, "positions in a sequence"},
-    {"batch", INT, AT(c.batch), 1, 65536, "sequences a step"},
-    {"qk-norm", FLAG, AT(c.qk_norm), 0, 1, "RMSNorm on each head's q and k, as in Qwen3"},
-    {"untied", FLAG, AT(c.untied), 0, 1, "a head of its own instead of the embedding table"},
-    {"rope-base", REAL, AT(c.rope_base), 1, 1e9, "RoPE's base; Qwen2.5 has 1e6"},
-    {"steps", INT, AT(steps), 0, 1e9, "training steps"},
-    {"lr", REAL, AT(lr), 0, 1e3, "peak learning rate"},
-    {"min-lr", REAL, AT(min_lr), 0, 1e3, "learning rate at the end [a tenth of --lr]"},
-    {"warmup", INT, AT(warmup), 0, 1e9, "steps of linear warm-up [a twentieth of --steps]"},
-    {"beta1", REAL, AT(adamw.beta1), 0, 0.999999, "AdamW: decay of the first moment"},
-    {"beta2", REAL, AT(adamw.beta2), 0, 0.999999, "AdamW: decay of the second moment"},
-    {"decay", REAL, AT(adamw.decay), 0, 1e3, "weight decay, matrices only"},
-    {"clip", REAL, AT(adamw.clip), 0, 1e9, "longest gradient, longer ones are scaled down; 0: any"},
-    {"seed", SEED, AT(seed), 0, 0, "of the weights, the windows, the anchor and the sample"},
-    {"data", TEXT, AT(data), 0, 0, "training text, read as bytes"},
-    {"val", TEXT, AT(val), 0, 0, "validation text [with --data: its last tenth]"},
-    {"anchor", TEXT, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
-    {"eval-every", INT, AT(eval_every), 0, 1e9, "steps between validations; 0: only at the end"},
-    {"eval-batches", INT, AT(eval_batches), 0, 1e6, "batches that a validation takes; 0: all"},
-    {"log-every", INT, AT(log_every), 1, 1e9, "steps between lines of progress"},
-    {"sample", INT, AT(sample), 0, 1e6, "bytes to generate at the end"},
-    {"threads", INT, AT(threads), 1, 1024, "threads [OMP_NUM_THREADS, or all cores]"},
+    {"attn", TEXT, FREE, AT(attn), 0, 0, "the variant of the layers that are not standard"},
+    {"layout", TEXT, FREE, AT(layout), 0, 0, "which layers stay standard; or a letter a layer"},
+    {"size", TEXT, RUN, AT(size), 0, 0, "dimensions and their recipe; other options override it"},
+    {"layers", INT, MODEL, AT(c.layers), 1, MAX_LAYERS, "blocks"},
+    {"heads", INT, MODEL, AT(c.heads), 1, 1024, "query heads; must divide --dim"},
+    {"kv-heads", INT, MODEL, AT(c.kv_heads), 1, 1024, "key/value heads, divide --heads [--heads]"},
+    {"dim", INT, MODEL, AT(c.dim), 1, 65536, "channels"},
+    {"ffn", INT, MODEL, AT(c.ffn), 1, 262144, "hidden channels of the block's MLP"},
+    {"vocab", INT, MODEL, AT(c.vocab), 2, 1 << 22, "vocabulary [what the data needs]"},
+    {"seq", INT, RUN, AT(c.seq), 1, 1 << 20, "positions in a sequence"},
+    {"batch", INT, RUN, AT(c.batch), 1, 65536, "sequences a step"},
+    {"qk-norm", FLAG, MODEL, AT(c.qk_norm), 0, 1, "RMSNorm on each head's q and k, as in Qwen3"},
+    {"untied", FLAG, MODEL, AT(c.untied), 0, 1, "a head of its own instead of the embedding table"},
+    {"rope-base", REAL, MODEL, AT(c.rope_base), 1, 1e9, "RoPE's base; Qwen2.5 has 1e6"},
+    {"steps", INT, RUN, AT(steps), 0, 1e9, "training steps"},
+    {"lr", REAL, RUN, AT(lr), 0, 1e3, "peak learning rate"},
+    {"min-lr", REAL, RUN, AT(min_lr), 0, 1e3, "learning rate at the end [a tenth of --lr]"},
+    {"warmup", INT, RUN, AT(warmup), 0, 1e9, "steps of linear warm-up [a twentieth of --steps]"},
+    {"beta1", REAL, RUN, AT(adamw.beta1), 0, 0.999999, "AdamW: decay of the first moment"},
+    {"beta2", REAL, RUN, AT(adamw.beta2), 0, 0.999999, "AdamW: decay of the second moment"},
+    {"decay", REAL, RUN, AT(adamw.decay), 0, 1e3, "weight decay, matrices only"},
+    {"clip", REAL, RUN, AT(adamw.clip), 0, 1e9, "longest gradient: longer are scaled; 0: any"},
+    {"seed", SEED, RUN, AT(seed), 0, 0, "of the weights, the windows, the anchor and the sample"},
+    {"data", LIST, RUN, AT(data), 0, 0, "training data, may be repeated; or recall"},
+    {"val", LIST, RUN, AT(val), 0, 0, "validation data, likewise [with --data: its last tenth]"},
+    {"pairs", INT, RUN, AT(pairs), 1, MAX_PAIRS, "recall: key-value pairs in a sequence"},
+    {"anchor", TEXT, RUN, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
+    {"eval-every", INT, RUN, AT(eval_every), 0, 1e9, "steps between validations; 0: at the end"},
+    {"eval-batches", INT, RUN, AT(eval_batches), 0, 1e6, "batches that a validation takes; 0: all"},
+    {"log-every", INT, FREE, AT(log_every), 1, 1e9, "steps between lines of progress"},
+    {"sample", INT, FREE, AT(sample), 0, 1e6, "tokens to generate at the end [bytes: 300, else 0]"},
+    {"out", TEXT, FREE, AT(out), 0, 0, "folder for checkpoint and log [none]"},
+    {"save-every", INT, FREE, AT(save_every), 0, 1e9, "steps between checkpoints; 0: at the end"},
+    {"resume", FLAG, FREE, AT(resume), 0, 1, "go on with the run in --out, bit for bit"},
+    {"force", FLAG, FREE, AT(force), 0, 1, "overwrite the run in --out"},
+    {"init", TEXT, FREE, AT(init), 0, 0, "folder of the first weights, any layout [random]"},
+    {"threads", INT, FREE, AT(threads), 1, 1024, "threads [OMP_NUM_THREADS, or all cores]"},
 };
 enum { OPTIONS = sizeof options / sizeof *options };
-// The next options here are those of checkpoints: --out, --resume, --force.
+
+// An option's value as text, the same for the same value: for --help, and to keep and compare it.
+static void option_text(const Settings *s, const Option *o, Text *t) {
+    const char *at = (const char *)s + o->offset;
+    if (o->type == TEXT) {
+        const char *text = *(const char *const *)at;
+        text_add(t, "%s", text ? text : "");
+    } else if (o->type == LIST) {
+        const List *list = (const List *)at;
+        text_add(t, "");
+        for (int i = 0; i < list->n; i++) text_add(t, "%s%s", i ? "\n" : "", list->path[i]);
+    } else if (o->type == REAL) {               // the fewest digits that mean this very number
+        char number[40];
+        for (int digits = 6; digits <= 17; digits++) {
+            snprintf(number, sizeof number, "%.*g", digits, *(const double *)at);
+            if (strtod(number, NULL) == *(const double *)at) break;
+        }
+        text_add(t, "%s", number);
+    }
+    else if (o->type == SEED) text_add(t, "%llu", (unsigned long long)s->seed);
+    else text_add(t, "%d", *(const int *)at);
+}
 
 static void print_help(const Settings *s) {
     printf("usage: ./train_attnvar [--option value]...\n\n");
-    for (int i = 0; i < OPTIONS; i++) {
-        const Option *o = &options[i];
-        const char *at = (const char *)s + o->offset;
-        char value[64] = "";
-        bool derived = strchr(o->help, '[') != NULL;
-        if (o->type == INT && !derived) snprintf(value, sizeof value, "%d", *(const int *)at);
-        if (o->type == REAL && !derived) snprintf(value, sizeof value, "%g", *(const double *)at);
-        if (o->type == SEED) snprintf(value, sizeof value, "%llu", (unsigned long long)s->seed);
-        if (o->type == TEXT && !derived)
-            snprintf(value, sizeof value, "%s", *(const char *const *)at);
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        Text value = {0};
+        option_text(s, o, &value);
         printf("  --%-13s %s", o->name, o->help);
-        printf(*value ? " [%s]\n" : "%s\n", value);
+        printf(o->type == FLAG || strchr(o->help, '[') ? "\n" : " [%s]\n", value.s);
+        free(value.s);
     }
     printf("\n--attn NAME\n");
     for (const Variant *v = variants; v < variants + VARIANTS; v++)
@@ -1900,7 +2607,11 @@ static void set_option(Settings *s, const Option *o, const char *text) {
     errno = 0;
     if (o->type == TEXT) {
         memcpy(at, &text, sizeof text);
-    } else if (o->type == INT) {
+    } else if (o->type == LIST) {
+        List *list = (List *)at;
+        if (list->n == MAX_FILES) fail("--%s: more than %d files", o->name, MAX_FILES);
+        list->path[list->n++] = text;
+    } else if (o->type == INT || o->type == FLAG) {
         long long n = strtoll(text, &end, 10);
         if (end == text || *end || errno || (double)n < o->low || (double)n > o->high)
             fail("--%s '%s': expected a whole number from %.0f to %.0f",
@@ -1919,8 +2630,15 @@ static void set_option(Settings *s, const Option *o, const char *text) {
     }
 }
 
+static const Option *find_option(const char *name, size_t length) {
+    for (const Option *o = options; o < options + OPTIONS; o++)
+        if (strlen(o->name) == length && strncmp(o->name, name, length) == 0) return o;
+    return NULL;
+}
+
 // Reads --name value and --name=value. The size is applied first, wherever it stands.
 static void parse(Settings *s, int argc, char **argv, bool *given) {
+    const char *size = NULL;
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 1; i < argc; i++) {
             const char *word = argv[i], *equals = strchr(word, '=');
@@ -1930,31 +2648,28 @@ static void parse(Settings *s, int argc, char **argv, bool *given) {
                 exit(0);
             }
             size_t length = equals ? (size_t)(equals - word) : strlen(word);
-            const Option *o = NULL;
-            for (int k = 0; k < OPTIONS && !o; k++)
-                if (strncmp(word, "--", 2) == 0 && strlen(options[k].name) == length - 2 &&
-                    strncmp(word + 2, options[k].name, length - 2) == 0) o = &options[k];
+            const Option *o = strncmp(word, "--", 2) ? NULL : find_option(word + 2, length - 2);
             if (!o) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
-            given[o - options] = true;
-            if (o->type == FLAG) {
-                if (value) fail("--%s takes no value, found '%s'", o->name, value);
-                *(int *)((char *)s + o->offset) = 1;
+            if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value);
+            if (o->type != FLAG && !value && i + 1 == argc)
+                fail("--%s wants a value: run ./train_attnvar --help", o->name);
+            if (o->type == FLAG) value = "1";
+            else if (!value) value = argv[++i];
+            if (pass == 0) {
+                if (o->offset == AT(size)) size = value;
+                if (o->offset == AT(data) && !strcmp(value, "recall") && !size) size = "recall";
                 continue;
             }
-            if (!value && i + 1 == argc)
-                fail("--%s wants a value: run ./train_attnvar --help", o->name);
-            if (!value) value = argv[++i];
-            bool is_size = o->offset == AT(size);
-            if (pass == 0 && is_size) apply_size(s, value);
-            if (pass == 1 && !is_size) set_option(s, o, value);
+            if (o->type == LIST && !given[o - options]) ((List *)((char *)s + o->offset))->n = 0;
+            if (o->offset != AT(size)) set_option(s, o, value);
+            given[o - options] = true;
         }
+        if (pass == 0 && size) apply_size(s, size);
     }
 }
 
 static bool was_given(const bool *given, const char *name) {
-    for (int i = 0; i < OPTIONS; i++)
-        if (given[i] && strcmp(options[i].name, name) == 0) return true;
-    return false;
+    return given[find_option(name, strlen(name)) - options];
 }
 
 // The variant of every layer, from --attn and --layout.
@@ -2011,21 +2726,72 @@ static void check_config(const Config *c) {
     }
 }
 
+// Takes from a checkpoint what it keeps; an option that was given and says otherwise is refused.
+static void take_settings(Settings *s, bool *given) {
+    Header h;
+    const char *dir = s->resume ? s->out : s->init;
+    header_open(&h, dir, "model.safetensors");
+    const char *letters = header_get(&h, "layers-as-letters");
+    if (!letters) fail("%s: its metadata names no layers: not written by this program", h.path);
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        bool *set = &given[o - options];
+        bool may_differ = o->keeper == FREE || (!s->resume && o->keeper == RUN);
+        if (may_differ && (*set || o->offset != AT(c.seq))) continue;
+        const char *kept = header_get(&h, o->name);
+        if (!kept) fail("%s: its metadata has no %s: not written by this program", h.path, o->name);
+        Text mine = {0};
+        option_text(s, o, &mine);
+        if (*set && strcmp(mine.s, kept) != 0)
+            fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
+                 "another run", o->name, mine.s, dir, kept);
+        free(mine.s);
+        *set = true;
+        if (o->type == LIST) {
+            List *list = (List *)((char *)s + o->offset);
+            list->n = 0;
+            for (char *part = strtok(strdup(kept), "\n"); part; part = strtok(NULL, "\n"))
+                set_option(s, o, part);
+        } else if (o->type != TEXT || *kept) set_option(s, o, strdup(kept));
+    }
+    bool named = was_given(given, "attn") || was_given(given, "layout");
+    char wanted[MAX_LAYERS + 1];
+    if (named) {
+        set_layers(&s->c, s->attn, s->layout, was_given(given, "attn"));
+        layer_string(&s->c, wanted);
+        if (s->resume && strcmp(wanted, letters) != 0)
+            fail("--attn %s --layout %s means the layers %s, the checkpoint in %s has %s: leave "
+                 "them out, or start another run with --init %s",
+                 s->attn, s->layout, wanted, dir, letters, dir);
+    } else {
+        s->attn = "standard", s->layout = strdup(letters);
+    }
+    header_close(&h);
+}
+
 static Settings settings(int argc, char **argv) {
     bool given[OPTIONS] = {false};
     Settings s = {
-        .c = {.rope_base = 10000, .vocab = 256}, .attn = "standard", .layout = "uniform",
-        .data = "dev/data/austen_train.txt", .val = "dev/data/austen_val.txt",
-        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1},
-        .eval_every = 200, .eval_batches = 4, .log_every = 50, .sample = 300, .seed = 1,
+        .c = {.rope_base = 10000}, .attn = "standard", .layout = "uniform",
+        .data = {{"dev/data/austen_train.txt"}, 1}, .val = {{"dev/data/austen_val.txt"}, 1},
+        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .pairs = 8,
+        .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200, .seed = 1,
         .threads = omp_get_max_threads(),
     };
     apply_size(&s, "tiny");
     parse(&s, argc, argv, given);
+    if (s.resume && !s.out) fail("--resume wants to know which run: --out DIR");
+    if (s.resume && s.force) fail("--resume goes on with a run, --force overwrites it: give one");
+    if (s.resume && s.init) fail("--resume and --init both say where to start: give one");
+    if (s.resume || s.init) take_settings(&s, given);
+    bool recall = s.data.n == 1 && strcmp(s.data.path[0], "recall") == 0;
+    if (recall && was_given(given, "val") && s.val.n)
+        fail("--val %s: recall makes its own validation data: leave it out", s.val.path[0]);
     if (!was_given(given, "kv-heads")) s.c.kv_heads = s.c.heads;
     if (!was_given(given, "min-lr")) s.min_lr = s.lr / 10;
     if (!was_given(given, "warmup")) s.warmup = s.steps / 20;
-    if (was_given(given, "data") && !was_given(given, "val")) s.val = NULL;
+    if (!was_given(given, "vocab")) s.c.vocab = 0;              // found in the data
+    if (!was_given(given, "sample")) s.sample = -1;             // open_data() knows
+    if (was_given(given, "data") && !was_given(given, "val")) s.val.n = 0;
     set_layers(&s.c, s.attn, s.layout, was_given(given, "attn"));
     check_config(&s.c);
     omp_set_num_threads(s.threads);
@@ -2034,30 +2800,62 @@ static Settings settings(int argc, char **argv) {
     return s;
 }
 
-static void open_data(const Settings *s, Data *train, Data *val) {
-    data_open(train, s->data);
-    if (s->val) {
-        data_open(val, s->val);
-    } else {                                                // the last tenth
-        data_open(val, s->data);
+// Opens the data and settles what depends on it: the vocabulary, the sample.
+static void open_data(Settings *s, Data *train, Data *val) {
+    Config *c = &s->c;
+    if (s->data.n == 1 && strcmp(s->data.path[0], "recall") == 0) {
+        if (!c->vocab) c->vocab = 64;
+        if (s->sample < 0) s->sample = 0;
+        recall_open(train, s->pairs, c->vocab, c->seq);
+        *val = *train;
+        return;
+    }
+    data_open(train, s->data.path, s->data.n);
+    data_open(val, s->val.n ? s->val.path : s->data.path, s->val.n ? s->val.n : s->data.n);
+    if (data_is_bytes(train) != data_is_bytes(val))
+        fail("%s holds %s and %s holds %s: expected files of one kind", train->shard[0].path,
+             data_is_bytes(train) ? "bytes" : "tokens", val->shard[0].path,
+             data_is_bytes(val) ? "bytes" : "tokens");
+    if (!s->val.n) {                                            // the last tenth
         val->n = train->n / 10;
         train->n -= val->n;
         val->first = train->n;
     }
-    data_expect(train, s->c.seq, "training");
-    data_expect(val, s->c.seq, s->val ? "validation" : "validation (the last tenth)");
+    if (data_is_bytes(train)) {
+        if (c->vocab && c->vocab < 256) fail("--vocab %d: bytes need 256", c->vocab);
+        if (!c->vocab) c->vocab = 256;
+    } else {
+        int largest = data_largest(train, c->vocab), other = data_largest(val, c->vocab);
+        if (other > largest) largest = other;
+        if (!c->vocab && largest >= 1 << 22)
+            fail("%s: its largest token is %d, expected less than %d", train->shard[0].path,
+                 largest, 1 << 22);
+        if (!c->vocab) c->vocab = (largest / 64 + 1) * 64;
+    }
+    if (s->sample < 0) s->sample = data_is_bytes(train) ? 300 : 0;
+    data_expect(train, c->seq, "training");
+    data_expect(val, c->seq, s->val.n ? "validation" : "validation (the last tenth)");
 }
 
+// The anchor's tokens: the start of --anchor FILE, or of the training data; of recall, its first
+// training sequence.
 static void read_anchor(const Settings *s, const Data *train, Model *m) {
-    Data own;
-    if (!uses(&s->c, QK_TEXT_ANCHOR)) return;
-    if (s->anchor) {
-        data_open(&own, s->anchor);
-        if (own.n < (size_t)s->c.seq)
-            fail("%s: %zu tokens, the anchor needs --seq %d", s->anchor, own.n, s->c.seq);
+    int T = s->c.seq, *ignored = allocate((size_t)T * sizeof(int), "the anchor");
+    if (uses(&s->c, QK_TEXT_ANCHOR) && s->anchor) {
+        Data own;
+        data_open(&own, &s->anchor, 1);
+        if (own.n < (size_t)T)
+            fail("%s: %zu tokens, the anchor needs --seq %d", s->anchor, own.n, T);
+        own.n = (size_t)T;
+        data_largest(&own, s->c.vocab);
+        read_tokens(&own, 0, T, m->anchor_tokens);
+        data_close(&own);
+    } else if (uses(&s->c, QK_TEXT_ANCHOR)) {
+        uint64_t rng = random_stream(s->seed, STREAM_DATA);
+        if (train->pairs) recall_sequence(train, &rng, T, m->anchor_tokens, ignored);
+        else read_tokens(train, 0, T, m->anchor_tokens);
     }
-    read_tokens(s->anchor ? &own : train, 0, s->c.seq, m->anchor_tokens);
-    if (s->anchor) fclose(own.file);
+    free(ignored);
 }
 
 // What the run is, before anything large is allocated.
@@ -2065,10 +2863,10 @@ static void print_start(const Settings *s, const Model *m, const Data *train, co
                         size_t windows) {
     const Config *c = &s->c;
     double MB = 1e6 / sizeof(float), embed = (double)m->embed->size, attention = 0, mlp = 0;
-    char letters[MAX_LAYERS + 1] = "";
+    char letters[MAX_LAYERS + 1];
+    layer_string(c, letters);
     for (int l = 0; l < c->layers; l++) {
         const Layer *L = &m->layer[l];
-        letters[l] = variants[c->kind[l]].letter;
         attention += (double)(L->wq->size + L->wk->size + L->wv->size + L->wo->size
                             + L->bq->size + L->bk->size + L->bv->size);
         mlp += (double)(L->wgate->size + L->wup->size + L->wdown->size);
@@ -2092,15 +2890,30 @@ static void print_start(const Settings *s, const Model *m, const Data *train, co
            4 * all / MB + (double)m->activation_bytes / 1e6, all / MB, all / MB, 2 * all / MB,
            (double)m->kept_bytes / 1e6, (double)m->mixer_bytes / 1e6,
            (double)(m->activation_bytes - m->kept_bytes) / 1e6);
-    printf("training    %s: %zu bytes, vocabulary %d; %d steps of %d x %d tokens\n",
-           train->path, train->n, c->vocab, s->steps, c->batch, c->seq);
-    printf("validation  %s%s: %zu bytes, the first %zu scored\n",
-           val->path, s->val ? "" : " (last tenth)", val->n, windows * (size_t)c->seq);
-    double unigram, bigram;
-    floors(train, val, windows, c->seq, 256, &unigram, &bigram);
-    printf("floors      chance ln V %.4f, unigram %.4f, bigram %.4f nats: what a model can reach\n"
-           "            that knows nothing, only the frequencies, only the token before\n\n",
-           log((double)c->vocab), unigram, bigram);
+    if (train->pairs) {
+        printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %d x %d "
+               "tokens\n", train->pairs, c->vocab / 2 - 1, c->vocab / 2, c->vocab - 1, s->steps,
+               c->batch, c->seq);
+        printf("validation  %zu fixed sequences\n", windows);
+        printf("chance      accuracy %.4f for any value (1/values), %.4f for those in the sequence "
+               "(1/pairs)\n\n", 1.0 / (c->vocab - c->vocab / 2), 1.0 / train->pairs);
+        return;
+    }
+    const char *unit = data_is_bytes(train) ? "bytes" : "tokens";
+    printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n",
+           train->shard[0].path, train->shards > 1 ? " and more" : "", train->n, unit, c->vocab,
+           s->steps, c->batch, c->seq);
+    printf("validation  %s%s: %zu %s, the first %zu scored\n", val->shard[0].path,
+           s->val.n ? val->shards > 1 ? " and more" : "" : " (last tenth)", val->n, unit,
+           windows * (size_t)c->seq);
+    printf("floors      chance ln V %.4f", log((double)c->vocab));
+    if (c->vocab <= FLOORS_VOCAB) {
+        double unigram, bigram;
+        floors(train, val, windows, c->seq, c->vocab, &unigram, &bigram);
+        printf(", unigram %.4f, bigram %.4f nats: what a model can reach\n            that knows "
+               "nothing, only the frequencies, only the token before", unigram, bigram);
+    }
+    printf("\n\n");
     fflush(stdout);
 }
 
@@ -2110,13 +2923,121 @@ static void print_duration(double s) {
     else printf("%dh%02dm", (int)(s / 3600), (int)s / 60 % 60);
 }
 
+// What a checkpoint keeps of the settings, as JSON members; and the size of the data, which must
+// not change under a run.
+static char *settings_metadata(const Settings *s, const Data *train, const Data *val) {
+    Text t = {0};
+    char letters[MAX_LAYERS + 1];
+    layer_string(&s->c, letters);
+    text_add(&t, "\"layers-as-letters\":\"%s\",\"train-tokens\":\"%zu\",\"val-tokens\":\"%zu\"",
+             letters, train->n, val->n);
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        if (o->keeper == FREE) continue;
+        Text value = {0};
+        option_text(s, o, &value);
+        text_add(&t, ",\"%s\":", o->name);
+        text_quote(&t, value.s);
+        free(value.s);
+    }
+    return t.s;
+}
+
+// --out: makes the folder, refuses to touch a run that is there, opens log.csv.
+static FILE *open_out(const Settings *s, int step) {
+    static const char *const names[] = {"log.csv", "config.json", "model.safetensors",
+                                        "optim.safetensors"};
+    char path[PATH_MAX], line[512];
+    if (!s->out) return NULL;
+    if (mkdir(s->out, 0777) != 0 && errno != EEXIST)
+        fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
+    for (int i = 0; i < 4 && !s->resume; i++) {
+        snprintf(path, sizeof path, "%s/%s", s->out, names[i]);
+        if (access(path, F_OK) != 0) continue;
+        if (!s->force)
+            fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
+                 "by --force", s->out, path);
+        remove(path);
+    }
+    snprintf(path, sizeof path, "%s/log.csv", s->out);
+    FILE *log = fopen(path, s->resume ? "r+" : "w");
+    if (!log && s->resume) log = fopen(path, "w");
+    if (!log) fail("%s: cannot be written: %s", path, strerror(errno));
+    // a run that was killed may have logged steps beyond its checkpoint: they come again
+    off_t keep = 0;
+    while (s->resume && fgets(line, sizeof line, log) && (keep == 0 || atol(line) <= step))
+        keep = ftello(log);
+    if (fseeko(log, keep, SEEK_SET) != 0 || ftruncate(fileno(log), keep) != 0)
+        fail("%s: cannot be cut after step %d: %s", path, step, strerror(errno));
+    if (keep == 0)
+        fputs("step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n", log);
+    return log;
+}
+
+// Weights, moments, step and RNG of the run in --out, or the weights of --init.
+static void restore(Model *m, const Settings *s, const Data *train, const Data *val, int *step,
+                    uint64_t *rng) {
+    Header model, optim;
+    int count;
+    Entry *list;
+    if (s->resume) {
+        checkpoint_open(s->out, &model, &optim);
+        uint64_t tokens = header_number(&model, "train-tokens");
+        uint64_t others = header_number(&model, "val-tokens");
+        if (tokens != train->n || others != val->n)
+            fail("%s: the run was trained on %llu tokens and validated on %llu, the data now has "
+                 "%zu and %zu: the files have changed", s->out, (unsigned long long)tokens,
+                 (unsigned long long)others, train->n, val->n);
+        uint64_t done = header_number(&optim, "step");
+        *rng = header_number(&optim, "rng");
+        if (done > (uint64_t)s->steps)
+            fail("%s: step %llu of %d", optim.path, (unsigned long long)done, s->steps);
+        *step = (int)done;
+        list = entries(m, true, &count);
+        header_read(&optim, list, count, false);
+        free(list);
+        header_close(&optim);
+    } else if (s->init) {
+        header_open(&model, s->init, "model.safetensors");
+    } else return;
+    list = entries(m, false, &count);
+    header_read(&model, list, count, !s->resume);
+    for (int t = 0; t < m->c.seq; t++)
+        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
+            fail("%s: anchor token %d is %d, expected 0 to %d", model.path, t, m->anchor_tokens[t],
+                 m->c.vocab - 1);
+    free(list);
+    header_close(&model);
+}
+
+static void print_score(const char *what, Score score, const Data *val) {
+    printf("%s  val loss %.4f", what, score.loss);
+    if (val->pairs) printf("  accuracy %.4f\n", score.accuracy);
+    else if (data_is_bytes(val)) printf("  (%.4f bits a byte)\n", score.loss / log(2));
+    else printf("  (perplexity %.2f)\n", exp(score.loss));
+}
+
+// Ends an interrupted run: what is saved is the step that was just finished.
+static _Noreturn void stop(const Settings *s, int step) {
+    if (s->out)
+        printf("\ninterrupted after step %d, saved in %s; to go on: ./train_attnvar --out %s "
+               "--resume\n", step, s->out, s->out);
+    else printf("\ninterrupted after step %d; without --out nothing is saved\n", step);
+    exit(130);
+}
+
 static void train(Model *m, const Settings *s, const Data *data, const Data *val, size_t windows) {
-    int B = m->c.batch, T = m->c.seq, logged = 0;
+    int B = m->c.batch, T = m->c.seq, first = 0;
     uint64_t rng = random_stream(s->seed, STREAM_DATA);
     int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
-    double start = seconds(), last = start, spent = 0;      // spent: in validations, since last
-    for (int step = 1; step <= s->steps; step++) {
+    char *metadata = settings_metadata(s, data, val), what[32];
+    restore(m, s, data, val, &first, &rng);
+    FILE *log = open_out(s, first);
+    double start = seconds(), last = start, other = 0;      // other: saving, validating since last
+    int logged = first;
+    if (first > 0) printf("resumed after step %d\n", first);
+    for (int step = first + 1; step <= s->steps; step++) {
+        double began = seconds();
         double lr = learning_rate(step - 1, s->steps, s->warmup, s->lr, s->min_lr);
         read_training_batch(data, &rng, B, T, inputs, targets);
         zero_gradients(m);
@@ -2124,42 +3045,52 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         double loss = model_backward(m, targets);
         double norm = gradient_norm(m, step, loss);
         adamw(m, &s->adamw, step, lr, norm);
-        if (step % s->log_every == 0 || step == s->steps || step == 1) {
-            double now = seconds();
-            double rate = (double)(step - logged) * B * T / (now - last - spent);
-            printf("step %5d  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  ",
-                   step, loss, lr, norm, rate);
-            print_duration((now - start) / step * (s->steps - step));
+        double now = seconds();
+        if (step % s->log_every == 0 || step == s->steps || step == first + 1) {
+            printf("step %5d  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  ", step, loss, lr,
+                   norm, (double)(step - logged) * B * T / (now - last - other));
+            print_duration((now - start) / (step - first) * (s->steps - step));
             printf(" left\n");
-            last = now, logged = step, spent = 0;
+            last = now, logged = step, other = 0;
         }
-        if (step == s->steps || (s->eval_every && step % s->eval_every == 0)) {
-            double before = seconds(), nats = evaluate(m, val, windows, inputs, targets);
-            printf("step %5d  val loss %.4f  (%.4f bits a byte)\n", step, nats, nats / log(2));
-            spent += seconds() - before;
-        }
+        double rate = (double)B * T / (now - began);
+        if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f", step, loss, lr, norm, rate);
+        bool done = step == s->steps;
+        if (done || (s->eval_every && step % s->eval_every == 0)) {
+            Score score = evaluate(m, val, windows, inputs, targets);
+            snprintf(what, sizeof what, "step %5d", step);
+            print_score(what, score, val);
+            if (log) fprintf(log, ",%.6f,%.6f\n", score.loss, score.accuracy);
+        } else if (log) fprintf(log, ",,\n");
+        if (log && fflush(log) != 0)
+            fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
+        if (s->out && (done || interrupted || (s->save_every && step % s->save_every == 0)))
+            checkpoint_save(m, s->out, metadata, step, rng);
         fflush(stdout);
+        if (interrupted) stop(s, step);
+        other += seconds() - now;
     }
-    if (s->steps == 0)
-        printf("step     0  val loss %.4f\n", evaluate(m, val, windows, inputs, targets));
+    if (first == s->steps) {
+        snprintf(what, sizeof what, "step %5d", first);
+        print_score(what, evaluate(m, val, windows, inputs, targets), val);
+    }
     int simple = 0;
     for (int l = 0; l < m->c.layers; l++) simple += m->c.kind[l] != STANDARD;
     if (simple && simple < m->c.layers) {           // a hybrid: what are its simple layers worth?
         m->skip = SKIP_BLOCKS;
-        printf("skip blocks  val loss %.4f  without the %d simple blocks\n",
-               evaluate(m, val, windows, inputs, targets), simple);
+        print_score("skip blocks", evaluate(m, val, windows, inputs, targets), val);
         m->skip = SKIP_MIXERS;
-        printf("skip mixers  val loss %.4f  without their mixers only\n",
-               evaluate(m, val, windows, inputs, targets));
+        print_score("skip mixers", evaluate(m, val, windows, inputs, targets), val);
         m->skip = SKIP_NONE;
     }
-    free(inputs), free(targets);
+    if (log) fclose(log);
+    free(inputs), free(targets), free(metadata);
 }
 
 #ifndef ATTNVAR_NO_MAIN
 int main(int argc, char **argv) {
+    static Data data, val;
     Settings s = settings(argc, argv);
-    Data data, val;
     Model m;
     open_data(&s, &data, &val);
     size_t windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
@@ -2168,15 +3099,16 @@ int main(int argc, char **argv) {
     model_allocate(&m, s.seed);
     make_work(s.c.seq, s.c.dim / s.c.heads);
     read_anchor(&s, &data, &m);
+    catch_signals();
     train(&m, &s, &data, &val, windows);
-    if (s.sample > 0) {
-        int prompt[32], prompted = min_int(32, (int)val.n < 32 ? (int)val.n : 32);
+    if (s.sample > 0 && !data.pairs) {
+        int prompt[32], prompted = min_int(32, s.c.seq);
         read_tokens(&val, 0, prompted, prompt);
-        sample(&m, prompt, prompted, s.sample, s.seed);
+        sample(&m, prompt, prompted, s.sample, data_is_bytes(&data), s.seed);
     }
     free_work(s.threads);
     model_free(&m);
-    fclose(data.file), fclose(val.file);
+    data_close(&data), data_close(&val);
     return 0;
 }
 #endif

@@ -5,7 +5,8 @@
 # "N passed, N failed"; exits 1 if any failed.
 set -u
 LC_ALL=C
-export LC_ALL
+OMP_WAIT_POLICY=passive
+export LC_ALL OMP_WAIT_POLICY
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 root=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(mktemp -d) || exit 1

@@ -1,0 +1,199 @@
+#!/bin/sh
+# Checkpoint tests: dev/test/checkpoint.sh PROGRAM. A run that was interrupted and resumed must end in
+# the very bytes of one that was not, for every variant; killed at any moment, a run must leave a
+# checkpoint that can be read; damaged, contradicting or unwritable files must be refused with a
+# message, and what was saved before must stay. The last line is "checkpoint: N passed, N failed".
+set -u
+LC_ALL=C
+OMP_WAIT_POLICY=passive         # threads that wait for each other sleep: kind to a busy machine
+export LC_ALL OMP_WAIT_POLICY
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+root=$(cd "$(dirname "$0")/../.." && pwd)
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+head -c 60000 "$root/dev/data/austen_train.txt" > text
+head -c 6000 "$root/dev/data/austen_val.txt" > val
+passed=0
+failed=0
+
+result() {      # result OK? WHAT DETAIL
+    if [ "$1" = yes ]; then passed=$((passed + 1))
+    else failed=$((failed + 1)); printf 'FAIL  %s\n      %s\n' "$2" "$3"; fi
+}
+
+same() {        # same WHAT FOLDER FOLDER: equal weights, moments, and log but for the times
+    ok=yes why=
+    for f in model.safetensors optim.safetensors config.json; do
+        cmp -s "$2/$f" "$3/$f" || { ok=no; why="$why $f differs;"; }
+    done
+    cut -d, -f1-4,6- "$2/log.csv" > log1
+    cut -d, -f1-4,6- "$3/log.csv" > log2
+    cmp -s log1 log2 || { ok=no; why="$why log.csv differs;"; }
+    result $ok "$1" "$why"
+}
+
+refuse() {      # refuse PART... -- ARGUMENT...: exit code 1 and one line with the parts
+    : > parts
+    while [ "$1" != -- ]; do printf '%s\n' "$1" >> parts; shift; done
+    shift
+    out=$("$program" "$@" 2>&1 >/dev/null </dev/null)
+    code=$?
+    ok=yes why=
+    [ $code -eq 1 ] || { ok=no; why="exit code $code;"; }
+    [ "$(printf '%s\n' "$out" | wc -l)" -eq 1 ] || { ok=no; why="$why not one line;"; }
+    while IFS= read -r part; do
+        case $out in *"$part"*) ;; *) ok=no; why="$why no '$part';" ;; esac
+    done < parts
+    result $ok "refuse: $*" "$why it said: $out"
+}
+
+wait_for_row() {    # wait_for_row FOLDER STEP: until log.csv holds the step, or the run is over
+    while kill -0 "$pid" 2>/dev/null && ! grep -q "^$2," "$1/log.csv" 2>/dev/null; do sleep 0.01; done
+}
+
+little="--data text --val val --dim 32 --heads 2 --ffn 48 --seq 64 --batch 8 --steps 60 --eval-every 7
+        --eval-batches 1 --log-every 10 --sample 0 --save-every 6"
+
+# ---- interrupted and resumed = never interrupted
+for run in SS MM AA NN RR FF EE "SMANRFE --qk-norm --untied" "SNRF --kv-heads 1" recall; do
+    case $run in
+    recall) options="--data recall --layout FS --steps 60 --batch 16 --eval-every 9 --eval-batches 2 --sample 0" ;;
+    *) letters=${run%% *}; options="$little --layout $run --layers ${#letters}" ;;
+    esac
+    rm -rf straight stopped
+    "$program" $options --out straight --threads 1 > out1 2>&1 || result no "a straight run of $run" "$(tail -1 out1)"
+    "$program" $options --out stopped --threads 1 > out2 2>&1 & pid=$!
+    wait_for_row stopped 10
+    kill -TERM $pid
+    wait $pid
+    code=$?
+    [ $code -eq 130 ] && grep -q "saved in stopped; to go on: ./train_attnvar --out stopped --resume" out2 && ok=yes || ok=no
+    result $ok "SIGTERM, $run: exit code 130 and the command to go on" "exit code $code: $(tail -1 out2)"
+    "$program" --out stopped --resume --sample 0 --threads 2 > out3 2>&1 || result no "resume $run" "$(tail -1 out3)"
+    same "stopped and resumed = straight: $run" straight stopped
+done
+"$program" --out straight --resume --sample 0 > out1 2>&1 && grep -q 'resumed after step 60' out1 && ok=yes || ok=no
+result $ok "resuming a finished run validates it again" "$(tail -1 out1)"
+case $(sed -n 2p straight/log.csv) in 1,4.[0-9][0-9][0-9][0-9][0-9][0-9],*) ok=yes ;; *) ok=no ;; esac
+result $ok "log.csv has six decimals" "$(sed -n 2p straight/log.csv)"
+
+# ---- the whole command again with --resume is no contradiction; SIGINT does as SIGTERM
+rm -rf again
+"$program" $little --layout NSNS --out again > out1 2>&1 & pid=$!
+wait_for_row again 8
+kill -INT $pid; wait $pid; code=$?
+"$program" $little --layout NSNS --out again --resume > out2 2>&1 && ok=yes || ok=no
+result $ok "the same command with --resume" "$(tail -1 out2)"
+rm -rf whole
+"$program" $little --layout NSNS --out whole > out1 2>&1
+same "the same command with --resume = straight" whole again
+
+# ---- killed at any moment
+rm -rf killed
+"$program" $little --layout RSFE --threads 1 --steps 400 --save-every 1 --eval-every 0 --out killed > out1 2>&1 & pid=$!
+wait_for_row killed 2
+round=0 ok=yes why=
+while [ $round -lt 20 ]; do
+    sleep "0.$(( (round * 37 + 11) % 40 + 10 ))"
+    kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null
+    "$program" --out killed --resume --save-every 1 --sample 0 > out2 2>&1 & pid=$!
+    while kill -0 $pid 2>/dev/null && ! grep -q '^step\|error' out2; do sleep 0.01; done
+    grep -q error out2 && { ok=no; why="round $round: $(cat out2)"; break; }
+    round=$((round + 1))
+done
+wait $pid
+result $ok "killed 20 times, never a checkpoint that cannot be read" "$why"
+rm -rf whole
+"$program" $little --layout RSFE --threads 1 --steps 400 --save-every 0 --eval-every 0 --out whole > out1 2>&1
+same "killed 20 times and resumed = straight" whole killed
+
+# ---- killed between the two renames: the temporary is taken
+rm -rf between
+cp -r whole between
+cp between/model.safetensors between/model.safetensors.tmp
+sed 's/"step":"400"/"step":"399"/' between/model.safetensors > m && cp m between/model.safetensors
+"$program" --out between --resume --sample 0 > out1 2>&1 && ok=yes || ok=no
+result $ok "killed between two renames" "$(tail -1 out1)"
+cmp -s between/model.safetensors whole/model.safetensors && ok=yes || ok=no
+result $ok "the renaming is finished" ""
+cp m between/model.safetensors
+refuse "of different steps" -- --out between --resume
+
+# ---- refusals
+refuse "holds a run already" "whole/log.csv" "--resume" "--force" -- $little --out whole
+refuse "--resume wants to know which run: --out DIR" -- --resume
+refuse "give one" -- --out whole --resume --force
+refuse "give one" -- --out whole --resume --init whole
+refuse "none/model.safetensors: No such file" "--out" -- --out none --resume
+refuse "none/model.safetensors: No such file" -- --init none
+refuse "--lr 0.5 contradicts the checkpoint in whole, which has 0.003" -- --out whole --resume --lr 0.5
+refuse "--steps 30 contradicts" "400" -- --out whole --resume --steps 30
+refuse "--data val contradicts" "text" -- --out whole --resume --data val
+refuse "means the layers NNNN" "has RSFE" "--init whole" -- --out whole --resume --attn nonapprox
+refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
+refuse "--qk-norm 1 contradicts" "0" -- --init whole --qk-norm
+refuse "cannot make the folder" -- $little --out text/folder
+refuse "cannot make the folder" -- $little --out no/such/folder
+cp text text.kept; printf 'x' >> text
+refuse "trained on 60000 tokens" "has 60001" "have changed" -- --out whole --resume
+mv text.kept text
+
+# ---- another layout of the same shapes
+"$program" $little --init whole --layout SSSS --steps 1 --sample 0 > out1 2>&1 && ok=yes || ok=no
+result $ok "--init with another layout" "$(tail -1 out1)"
+a=$("$program" $little --init whole --steps 0 | grep '  val loss')
+b=$("$program" --out whole --resume --sample 0 | grep '  val loss' | sed 's/step   400/step     0/')
+[ -n "$a" ] && [ "$a" = "$b" ] && ok=yes || ok=no
+result $ok "--init alone is the saved model" "$a / $b"
+
+# ---- damaged files
+damage() {      # damage FILE, then a sed script for its header
+    rm -rf hurt
+    cp -r whole hurt
+    sed "$2" "whole/$1" > "hurt/$1"
+}
+m=model.safetensors
+damage $m 's/"dtype":"F32"/"dtype":"F16"/';          refuse "model.embed_tokens.weight is of type F16, expected F32" -- --out hurt --resume
+damage $m 's/"shape":\[256,32\]/"shape":[32,256]/'; refuse "model.embed_tokens.weight has shape (32,256), the model's is (256,32)" -- --out hurt --resume
+damage $m 's/"shape":\[256,32\]/"shape":[8192  ]/';  refuse "shape" -- --out hurt --resume
+damage $m 's/embed_tokens/embed_tokers/';            refuse "no tensor model.embed_tokens.weight" -- --out hurt --resume
+damage $m 's/layers.1.mlp.up_proj/layers.0.mlp.up_proj/'; refuse "no tensor model.layers.1.mlp.up_proj.weight" -- --out hurt --resume
+damage $m 's/data_offsets":\[0,/data_offsets":[4,/'; refuse "model.embed_tokens.weight lies at bytes 4" "begin at 0" -- --out hurt --resume
+damage $m 's/,32768\]/,32772]/';                     refuse "overlap" -- --out hurt --resume
+damage $m 's/"shape"/"shipe"/';                      refuse "damaged header: expected dtype, shape and data_offsets" -- --out hurt --resume
+damage $m 's/,"model.embed/;"model.embed/';          refuse "damaged header: expected '}'" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":"6x"/';                refuse "--seq '6x'" "whole number" -- --out hurt --resume
+damage $m 's/"heads":"2"/"heads":"3"/';              refuse "not a multiple of --heads 3" -- --out hurt --resume
+damage $m 's/as-letters":"RSFE/as-letters":"RSXE/';  refuse "'X' is no layout and no variant" -- --out hurt --resume
+damage $m 's/layers-as-letters/layers-as-betters/';  refuse "names no layers" -- --out hurt --resume
+damage $m 's/"lr":/"lx":/';                          refuse "its metadata has no lr" -- --out hurt --resume
+damage $m 's/"step":"400"/"step":"x00"/';            refuse "step x00, expected a whole number" -- --out hurt --resume
+damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "rng x" -- --out hurt --resume
+damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "no tensor exp_avg.model.norm.weight" -- --out hurt --resume
+damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "no tensor anchor.tokens" -- --out hurt --resume
+for size in 0 7 8 100 2000 100000; do
+    rm -rf hurt; cp -r whole hurt; head -c $size whole/$m > hurt/$m
+    refuse "hurt/$m" -- --out hurt --resume
+done
+rm -rf hurt; cp -r whole hurt; printf 'more' >> hurt/$m
+refuse "the file holds" -- --out hurt --resume
+rm -rf hurt; cp -r whole hurt; { printf '\377\377\377\377\377\377\377\177'; tail -c +9 whole/$m; } > hurt/$m
+refuse "do not hold the header" -- --out hurt --resume
+rm -rf hurt; cp -r whole hurt; cp text hurt/$m
+refuse "hurt/$m" -- --init hurt
+rm -rf hurt; mkdir -p hurt/$m
+refuse "hurt/$m" -- --init hurt
+
+# ---- no room: the checkpoint before stays as it was, nothing half-written is left
+rm -rf full; cp -r whole full; sed 's/"steps":"400"/"steps":"500"/' whole/$m > full/$m; cp -r full kept
+( ulimit -f 40; "$program" --out full --resume > out1 2>&1; echo $? > code )
+[ "$(cat code)" -eq 1 ] && grep -q 'cannot be written: File too large' out1 && ok=yes || ok=no
+result $ok "no room on the disk: exit code 1" "$(cat code): $(tail -1 out1)"
+cmp -s full/$m kept/$m && cmp -s full/optim.safetensors kept/optim.safetensors && ok=yes || ok=no
+result $ok "no room on the disk: the checkpoint before is intact" ""
+find full -name '*.tmp' | grep -q . && ok=no || ok=yes
+result $ok "no room on the disk: nothing half-written" "$(ls full)"
+
+printf 'checkpoint: %d passed, %d failed\n' $passed $failed
+[ $failed -eq 0 ]

@@ -1,0 +1,90 @@
+/* fuzz.c: libFuzzer targets for what reads hostile input. -DTARGET=1: the checkpoint reader (a whole
+   safetensors file, matched against a small model); 2: the data reader (a whole shard or text);
+   3: the options (one word a line). See the Makefile of the root: make fuzz. An error message is a
+   right answer, so exit() jumps back here; anything else that ends the program is a finding. */
+#define _POSIX_C_SOURCE 200809L
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static jmp_buf back;
+static _Noreturn void leave(int code) { longjmp(back, code + 1); }
+#define exit leave
+#define ATTNVAR_NO_MAIN
+#pragma GCC diagnostic ignored "-Wunused-function"
+#include "../../train_attnvar.c"
+
+static char folder[] = "/tmp/attnvar_fuzz_XXXXXX", path[64];
+
+static void save(const uint8_t *bytes, size_t n) {
+    if (!*path) {
+        if (!mkdtemp(folder)) abort();
+        snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    }
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(bytes, 1, n, f) != n || fclose(f) != 0) abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
+#if TARGET == 1
+    static Model m;
+    static Header h;
+    static Entry *list;
+    static int count;
+    if (!list) {
+        Config c = {.layers = 1, .heads = 1, .kv_heads = 1, .dim = 2, .ffn = 2, .vocab = 4, .seq = 2,
+                    .batch = 1, .rope_base = 10000, .kind = {FIXEDSEQQK}};
+        model_plan(&m, &c);
+        model_allocate(&m, 1);
+        list = entries(&m, false, &count);
+    }
+    save(bytes, n);
+    if (setjmp(back) == 0) {
+        header_open(&h, folder, "model.safetensors");
+        header_get(&h, "layers-as-letters");
+        header_read(&h, list, count, bytes[n - 1] & 1);
+        header_number(&h, "step");
+    }
+    header_close(&h);
+    memset(&h, 0, sizeof h);
+#elif TARGET == 2
+    static Data d;
+    save(bytes, n);
+    const char *name = path;
+    memset(&d, 0, sizeof d);
+    if (setjmp(back) == 0) {
+        int window[40];
+        data_open(&d, &name, 1);
+        data_largest(&d, n & 1 ? 0 : 300);
+        data_expect(&d, 8, "training");
+        read_tokens(&d, d.n - 9, 9, window);
+        double u, b;
+        if (data_is_bytes(&d)) floors(&d, &d, validation_windows(&d, 2, 8, 2), 8, 256, &u, &b);
+        if (!data_is_bytes(&d)) data_largest(&d, 64);
+    }
+    for (int i = 0; i < MAX_FILES; i++)
+        if (d.shard[i].file) fclose(d.shard[i].file);
+#else
+    char *text = malloc(n + 1), *words[64] = {"train_attnvar"};
+    int count = 1;
+    memcpy(text, bytes, n);
+    text[n] = 0;
+    for (char *w = text; count < 63 && w; count++) {
+        words[count] = w;
+        if ((w = strchr(w, '\n'))) *w++ = 0;
+    }
+    if (setjmp(back) == 0) {
+        Settings s = settings(count, words);
+        Model m;
+        if (s.c.vocab == 0) s.c.vocab = 256;
+        if (s.c.layers < 40) {
+            model_plan(&m, &s.c);
+            free(m.tensors), free(m.layer);
+        }
+    }
+    free(text);
+#endif
+    return 0;
+}
