@@ -40,10 +40,14 @@ Map of this file
 Notation, the same everywhere
     B   batch: sequences a step            V   vocabulary
     R   rows: the batch, then the anchor rows of rndembqk and fixedseqqk that are still needed
+        behind a layer; Rin: before it; Rmax: before the first; M: rows with q and k of their own
     T   positions in a sequence            N   = R*T or B*T, positions in all
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
     s   = 1/sqrt(dh)                       d.. a gradient: dq is dLoss/dq, of q's shape
+    '   a matrix transposed (k'), a function's derivative (f')
+    x W in an equation has W (in,out), as in the paper; stored is its transpose w (out,in), as in
+        Hugging Face, so that the code computes x w'
     Arrays are row-major: x (R,T,C) has x[r][t][c] at x + (r*T + t)*C + c.
     i is a query position, j <= i a key position, g_i = dLoss/do_i.
 
@@ -159,7 +163,7 @@ static double random_normal(uint64_t *state) {
 }
 
 // Independent streams of one seed, so that what one consumer draws never shifts another's: all
-// variants start from the same weights and see the same windows in the same order.
+// variants start from the same weights and see the same windows in the same order. seed < 2^62.
 enum { STREAM_INIT, STREAM_DATA, STREAM_ANCHOR, STREAM_SAMPLE, STREAMS };
 static uint64_t random_stream(uint64_t seed, int stream) {
     uint64_t state = seed * STREAMS + (uint64_t)stream;
@@ -180,9 +184,10 @@ static uint64_t random_stream(uint64_t seed, int stream) {
 //     any right edge (zeros beyond N) into the same case. A copy of a pays only if it is used for
 //     more than FEW panels of b, or if a is transposed; else a is read where it lies.
 //   - Blocks. A KC x NC block of b (512 KB) is packed at a time and stays in the second cache, the
-//     KC x MR panel of a (6 KB) that meets it stays in the first.
-// Each element of c is one sum over k, in order, whoever computes it: threads only divide the tiles
-// among themselves. So the result does not depend on the number of threads.
+//     KC x MR panel of a (6 or 12 KB) that meets it stays in the first.
+// Each element of c is c0, plus the sum over the first KC of k, plus that over the next KC, and so
+// on, each in order, whoever computes it: threads only divide the tiles among themselves. So the
+// result does not depend on the number of threads.
 // ------------------------------------------------------------------------------------------------
 
 #if defined __AVX512F__
@@ -190,9 +195,9 @@ enum { VECTOR_BYTES = 64, MR = 12 };    // 32 registers of 16 floats: 24 hold th
 #elif defined __AVX__
 enum { VECTOR_BYTES = 32, MR = 6 };     // 16 registers of 8 floats: 12 hold the tile
 #elif defined __ARM_NEON
-enum { VECTOR_BYTES = 16, MR = 12 };    // 32 registers of 4 floats
+enum { VECTOR_BYTES = 16, MR = 12 };    // AArch64: 32 registers of 4 floats
 #elif defined __GNUC__
-enum { VECTOR_BYTES = 16, MR = 6 };     // x86-64 without options: 16 registers of 4 floats
+enum { VECTOR_BYTES = 16, MR = 6 };     // such as x86-64 without options: 16 of 4 floats
 #else
 enum { VECTOR_BYTES = sizeof(float), MR = 4 };
 #endif
@@ -251,10 +256,10 @@ static void tile(float *c, size_t ldc, const float *c0, size_t ldc0,
     for (int i = 0; i < MR; i++) {
         if (i == m) break;
         vec *out = (vec *)(whole ? c + i * ldc : edge[i]);
-        const vec *start = (const vec *)(c0 + i * ldc0);
+        const vec *start = c0 ? (const vec *)(c0 + i * ldc0) : NULL;
 #pragma GCC unroll 16
         for (int v = 0; v < NV; v++) {
-            if (whole && c0) acc[i][v] += start[v];
+            if (whole && start) acc[i][v] += start[v];
             out[v] = acc[i][v];
         }
     }
@@ -375,8 +380,8 @@ static inline float dot(const float *restrict a, const float *restrict b, int n)
     return sum;
 }
 
-// out[c] += sum_n a_nc b_nc r_n: the shape of every bias and gain gradient. b and r may be NULL,
-// for 1. A thread owns a block of columns.
+// out[c] += sum_n a_nc b_nc r_n, or with b and r NULL sum_n a_nc: the shape of every gain's and
+// bias's gradient. A thread owns a block of columns.
 static void add_column_sums(float *out, const float *a, const float *b, const float *r,
                             size_t N, int C) {
 #pragma omp parallel for
@@ -385,8 +390,7 @@ static void add_column_sums(float *out, const float *a, const float *b, const fl
         int width = min_int(LANES, C - c0);
         for (size_t n = 0; n < N; n++) {
             const float *x = a + n * C + c0, *y = b ? b + n * C + c0 : NULL;
-            float scale = r ? r[n] : 1;
-            if (y) for (int c = 0; c < width; c++) sum[c] += x[c] * y[c] * scale;
+            if (y) for (int c = 0; c < width; c++) sum[c] += x[c] * y[c] * r[n];
             else   for (int c = 0; c < width; c++) sum[c] += x[c];
         }
         for (int c = 0; c < width; c++) out[c0 + c] += sum[c];
@@ -442,6 +446,7 @@ static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const flo
 }
 
 // RoPE: each pair (x_a, x_{a+dh/2}) of a head at position t turns by the angle t base^(-2a/dh).
+// Turning q and k by one angle changes nothing, so q_i.k_j depends on positions through i - j only.
 // x (R,T,H,dh), in place; cs (T,dh/2,2) holds cosines and sines. With sign = -1 it turns back,
 // which is also the backward pass: the inverse of a rotation is its transpose.
 static void rope(float *x, const float *cs, int sign, int R, int T, int H, int dh) {
@@ -591,15 +596,16 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 // products, the weights depend on the sequence, queries and keys come from the layer's own input.
 //
 //     x_ij = s q_i.k_j            q, k after RoPE
-//     A_ij = exp(x_ij) / sum_{j'<=i} exp(x_ij')                  the map, causal
+//     A_ij = exp(x_ij) / sum_{l<=i} exp(x_il)                   the map, causal
 //     o_i  = sum_{j<=i} A_ij v_j
 //
 // Changed: nothing.
-// Kept:    q, k, v, o, and of each row of the map only its maximum m_i and 1/z_i, z_i the sum of
-//          exp(x_ij - m_i): from them the backward pass computes any A_ij again in one step. The
-//          T x T map itself is never stored, only QB rows of it at a time.
-// Gradient: dA_ij = g_i.v_j, and through the softmax dx_ij = A_ij (dA_ij - c_i) with
-//          c_i = sum_j A_ij dA_ij = g_i.(sum_j A_ij v_j) = g_i.o_i: dh products instead of T. Then
+// Kept:    q, k, v, o, and of each row of the map only the maximum m_i of its q_i.k_j and 1/z_i,
+//          z_i = sum_j exp(s (q_i.k_j - m_i)): from them the backward pass computes any A_ij again
+//          in one step. The T x T map itself is never stored, only QB rows of it at a time.
+// Gradient: dA_ij = g_i.v_j. The softmax has dA_il/dx_ij = A_il ([l = j] - A_ij), so
+//          dx_ij = A_ij dA_ij - A_ij sum_l A_il dA_il = A_ij (dA_ij - c_i) with
+//          c_i = sum_l A_il dA_il = g_i.(sum_l A_il v_l) = g_i.o_i: dh products instead of T. Then
 //          dq_i = s sum_j dx_ij k_j;  dk_j = s sum_i dx_ij q_i;  dv_j = sum_i A_ij g_i.
 // Cost:    2 R T^2 C forward, 5 R T^2 C backward: grows with the square of the length.
 //
@@ -657,9 +663,9 @@ static void attend_forward(float *o, float *stat, const float *q, const float *k
                     memset(row + seen, 0, (size_t)(keys - seen) * sizeof(float));
                 }
                 int kv = h / (m.NH / m.NKV);
-                for (int x = r * served; x < (r + 1) * served; x++)             // o = A v
-                    matmul_alone(o + at(x, i0, h, &m, m.NH), C, NULL, 0, rows(map, keys),
-                                 rows(v + at(x, 0, kv, &m, m.NKV), CKV), n, m.dh, keys);
+                for (int user = r * served; user < (r + 1) * served; user++)             // o = A v
+                    matmul_alone(o + at(user, i0, h, &m, m.NH), C, NULL, 0, rows(map, keys),
+                                 rows(v + at(user, 0, kv, &m, m.NKV), CKV), n, m.dh, keys);
             }
         }
     }
@@ -684,15 +690,15 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                 float *map = mine->map, *dmap = mine->dmap;
                 // in the forward this was map = q k', A = weigh(map), so now the map is made again
                 score_block(map, q, k, r, h, i0, n, &m);
-                for (int x = first; x < first + served; x++)                    // dA = g v'
-                    matmul_alone(dmap, keys, x > first ? dmap : NULL, keys,
-                                 rows(g + at(x, i0, h, &m, m.NH), C),
-                                 transposed(v + at(x, 0, kv, &m, m.NKV), CKV), n, keys, m.dh);
+                for (int user = first; user < first + served; user++)            // dA = g v'
+                    matmul_alone(dmap, keys, user > first ? dmap : NULL, keys,
+                                 rows(g + at(user, i0, h, &m, m.NH), C),
+                                 transposed(v + at(user, 0, kv, &m, m.NKV), CKV), n, keys, m.dh);
                 for (int i = 0; i < n; i++) {
                     int seen = i0 + i + 1;
                     float *row = map + (size_t)i * keys, *drow = dmap + (size_t)i * keys, c = 0;
-                    for (int x = first; x < first + served; x++) {              // c = g.o
-                        size_t here = at(x, i0 + i, h, &m, m.NH);
+                    for (int user = first; user < first + served; user++) {              // c = g.o
+                        size_t here = at(user, i0 + i, h, &m, m.NH);
                         c += dot(g + here, o + here, m.dh);
                     }
                     weigh_backward(row, drow, stat + stat_at(r, i0 + i, h, &m), c, s, seen);
@@ -700,10 +706,10 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                     memset(drow + seen, 0, (size_t)(keys - seen) * sizeof(float));
                 }
                 // in the forward this was o = A v, so now dv += A' g
-                for (int x = first; x < first + served; x++) {
-                    float *dvx = dv + at(x, 0, kv, &m, m.NKV);
-                    matmul_alone(dvx, CKV, step ? dvx : NULL, CKV, transposed(map, keys),
-                                 rows(g + at(x, i0, h, &m, m.NH), C), keys, m.dh, n);
+                for (int user = first; user < first + served; user++) {
+                    float *dvu = dv + at(user, 0, kv, &m, m.NKV);
+                    matmul_alone(dvu, CKV, step ? dvu : NULL, CKV, transposed(map, keys),
+                                 rows(g + at(user, i0, h, &m, m.NH), C), keys, m.dh, n);
                 }
                 // in the forward this was map = q k', so now dq = dmap k, dk += dmap' q
                 float *dkr = dk + at(r, 0, kv, &m, m.NKV);
@@ -755,12 +761,13 @@ static void mlp_backward(float *dq, float *dk, const float *du, const float *q, 
     swiglu_backward(dq, dk, du, q, k, (size_t)m.R * m.T, m.NH * m.dh);
 }
 
-// Exercise: the start-up block prints the bigram floor. Why can no uniform mlp model pass it?
+// Exercise: the start-up block prints the bigram floor. Why does a uniform mlp model end there?
 
 // ---- 4.3  approx -------------------------------------------------------------------------------
 //
 // The idea. Keep the dot product, relax the form: replace the exponential by its Taylor polynomial
-// of second order. Weights can no longer become sharp: f grows like x^2, not like exp(x).
+// of second order. Weights cannot become as sharp: f grows like x^2, not like exp(x); and a strong
+// mismatch weighs like a match, f(-5) = f(3), for f is smallest at x = -1.
 //
 //     f(x) = 1 + x + x^2/2        x_ij as in standard, RoPE included              (paper, eq. 6)
 //     A_ij = f(x_ij) / z_i        z_i = sum_{j<=i} f(x_ij)
@@ -773,7 +780,7 @@ static void mlp_backward(float *dq, float *dk, const float *du, const float *q, 
 // Gradient: df_ij = (g_i.v_j - c_i) / z_i with c_i = g_i.o_i as before; dx_ij = f'(x_ij) df_ij, and
 //          f'(x) = 1 + x. Where the softmax has A_ij, its own derivative, here is (1 + x_ij)/z_i.
 // Cost:    as standard. f is a polynomial of q_i.k_j, so the sums over j can also be kept as a
-//          state of F = 1 + dh + dh(dh+1)/2 features, and no map is formed: 4 R T F C FLOPs, linear
+//          state of D = 1 + dh + dh(dh+1)/2 features, and no map is formed: 4 R T D C FLOPs, linear
 //          in T, less than the square beyond T ~ (dh+1)(dh+2). The tests hold both forms equal.
 //
 // Deviation: the paper's appendix (eqs 14-17) prints one denominator for each order of the
@@ -827,7 +834,7 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //
 //     u_j = SiLU(q_j)             the query at the key's own position
 //     x_j = s u_j.k_j             one score a key and head, no RoPE: it would cancel
-//     A_ij = exp(x_j) / sum_{j'<=i} exp(x_j')
+//     A_ij = exp(x_j) / sum_{l<=i} exp(x_l)
 //     o_i = sum_{j<=i} A_ij v_j
 //
 // as gates, with Z_i = sum_{j<=i} exp(x_j), a_i = exp(x_i)/Z_i, b_i = Z_{i-1}/Z_i = 1 - a_i:
@@ -839,21 +846,16 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //
 // Changed: no T x T map at all; two gates a position instead of a row of weights.
 // Kept:    q, k, v, o and the gates a_i, b_i.
-// Gradient: P_j collects what flows back into o_j: P_j = g_j + b_{j+1} P_{j+1}. From o_j:
-//          dv_j = a_j P_j; da_j = P_j.v_j; db_j = P_j.o_{j-1}. With h_j = P_j.(v_j - o_{j-1}) the
-//          score x_j moves its own gates by a_j b_j h_j; but every later gate i > j has x_j in its
-//          Z_i, too: E_j collects that from the right, E_{j-1} = b_j (E_j - a_j h_j), and
-//          dx_j = a_j (b_j h_j + E_j). Then du_j = s dx_j k_j, dk_j = s dx_j u_j, and SiLU' to q.
-//          The textbook form dx_j = a_j (v_j.P_j - C_j) subtracts two large numbers where the gate
-//          saturates: with scores ~ N(0, 1e3) its float32 noise is 7e6 times the true value.
-//          No gradient passes through m: it cancels in a and b.
+// Gradient: P_j = g_j + b_{j+1} P_{j+1} is all that flows back into o_j (P and E are 0 beyond the
+//          end). From o_j = b_j o_{j-1} + a_j v_j: dv_j = a_j P_j, and since b_j = 1 - a_j the gate
+//          a_j gets h_j = P_j.(v_j - o_{j-1}). Score x_j moves its own gate, da_j/dx_j = a_j b_j,
+//          and, being in Z_i, every later one, da_i/dx_j = -a_i A_ij, A_ij = a_j b_{j+1} .. b_i:
+//          dx_j = a_j (b_j h_j + E_j),  E_j = -sum_{i>j} a_i h_i b_{j+1} .. b_i, that is
+//          E_{j-1} = b_j (E_j - a_j h_j). Then du_j = s dx_j k_j, dk_j = s dx_j u_j; SiLU' to q.
+//          The textbook form dx_j = a_j (v_j.P_j - C_j), C_j = g_j.o_j + b_{j+1} C_{j+1}, subtracts
+//          two large numbers where the gate saturates: with scores ~ N(0, 1e3) its float32 noise is
+//          7e6 times the true value. No gradient passes through m: it cancels in a and b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
-
-// u = SiLU(q) of one head, and the score s u.k
-static inline float gate_score(float *u, const float *q, const float *k, float s, int dh) {
-    for (int c = 0; c < dh; c++) u[c] = q[c] * sigmoid(q[c]);
-    return s * dot(u, k, dh);
-}
 
 static void nonapprox_forward(float *o, float *stat, const float *q, const float *k, const float *v,
                               Mix m) {
@@ -866,7 +868,8 @@ static void nonapprox_forward(float *o, float *stat, const float *q, const float
             for (int i = 0; i < m.T; i++) {
                 size_t at_q = at(r, i, h, &m, m.NH), at_k = at(r, i, h / (m.NH / m.NKV), &m, m.NKV);
                 const float *vi = v + at_k;
-                float x = gate_score(u, q + at_q, k + at_k, s, m.dh);
+                for (int c = 0; c < m.dh; c++) u[c] = q[at_q + c] * sigmoid(q[at_q + c]);
+                float x = s * dot(u, k + at_k, m.dh);
                 float higher = i == 0 || x > max ? x : max;             // the new running maximum
                 float old = i == 0 ? 0 : Z * exp_fast(max - higher), new = exp_fast(x - higher);
                 max = higher;
@@ -890,7 +893,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 #pragma omp parallel for collapse(2)
     for (int r = 0; r < m.R; r++) {
         for (int kv = 0; kv < m.NKV; kv++) {
-            float *u = work[omp_get_thread_num()].map, *P = work[omp_get_thread_num()].dmap;
+            float *P = work[omp_get_thread_num()].dmap;
             for (int h = kv * group; h < (kv + 1) * group; h++) {
                 float E = 0, b_next = 0;
                 memset(P, 0, (size_t)m.dh * sizeof(float));
@@ -913,11 +916,10 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
                     b_next = b;
                     // in the forward this was x_j = s SiLU(q_j).k_j, so now
                     bool first = h == kv * group;               // later heads of the group add
-                    gate_score(u, qj, kj, s, m.dh);
                     for (c = 0; c < m.dh; c++) {
                         float sg = sigmoid(qj[c]);
                         dq[at_q + c] = s * dx * kj[c] * sg * (1 + qj[c] * (1 - sg));
-                        dk[at_k + c] = s * dx * u[c] + (first ? 0 : dk[at_k + c]);
+                        dk[at_k + c] = s * dx * qj[c] * sg + (first ? 0 : dk[at_k + c]);
                         dv[at_k + c] = a * P[c] + (first ? 0 : dv[at_k + c]);
                     }
                 }
@@ -944,16 +946,8 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 //          blocks: the only way to Wq and Wk. The random input, N(0, 0.02^2), is never trained.
 // Cost:    (1 + R) T^2 C forward: one map instead of R, and one more row in the blocks.
 
-static void rndembqk_forward(float *o, float *stat, const float *q, const float *k, const float *v,
-                             Mix m) {
-    attend_forward(o, stat, q, k, v, m, softmax_row);
-}
-
-static void rndembqk_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
-                              const float *stat, const float *q, const float *k, const float *v,
-                              Mix m) {
-    attend_backward(dq, dk, dv, g, o, stat, q, k, v, m, softmax_row_backward);
-}
+// Its mixer is standard's, called with M = 1. (In the backward pass a thread takes a whole
+// key/value head of the one map, so no more threads than such heads have work.)
 
 // Exercise: after training the maps are constants. How many floats would replace Wq, bq, Wk, bk?
 
@@ -964,7 +958,7 @@ static void rndembqk_backward(float *dq, float *dk, float *dv, const float *g, c
 //
 //     A = softmax(s Q0 K0'),  o_r = A v_r
 //
-// Changed: the anchor's input. Against rndembqk nothing else, so the code above is this code too.
+// Changed: the anchor's input (section 6). Against rndembqk nothing else.
 // Kept:    as rndembqk.
 // Gradient: as rndembqk; it ends in the embedding table, at the anchor's tokens.
 // Cost:    as rndembqk.
@@ -981,7 +975,7 @@ static void rndembqk_backward(float *dq, float *dk, float *dv, const float *g, c
 //     then as standard
 //
 // Changed: the rows that Wq and Wk project: the normed e, by layer l's own norm (raw, their std of
-//          0.02 would make all first scores zero). In the first layer e is h: exactly standard.
+//          0.02 would make the first scores 2500 times smaller). In layer 1 e is h: standard.
 // Kept:    as standard; e is the first layer's input and is kept anyway.
 // Gradient: as standard, but that of q and k goes to e: every layer adds to the embedding's
 //          gradient, and the norm's gain gets its gradient from both uses.
@@ -993,13 +987,18 @@ static void rndembqk_backward(float *dq, float *dk, float *dv, const float *g, c
 
 // ---- the variant table -------------------------------------------------------------------------
 //
-// To add an eighth: write its chapter, add its name to the enum and a row to the table. The command
-// line, the layouts, the tests and the memory report loop over this table.
+// To add an eighth: write its chapter, add its name to the enum and a row to the table; command
+// line, layouts and memory report follow. Give it cases and a naive map in test_attnvar.c.
 
 enum { STANDARD, MLP, APPROX, NONAPPROX, RNDEMBQK, FIXEDSEQQK, STATICEMBQK, VARIANTS };
 
 // The rows whose q and k a layer uses.
 typedef enum { QK_OWN, QK_RANDOM_ANCHOR, QK_TEXT_ANCHOR, QK_STATIC } QKSource;
+
+typedef void MixForward(float *o, float *stat, const float *q, const float *k, const float *v,
+                        Mix m);
+typedef void MixBackward(float *dq, float *dk, float *dv, const float *g, const float *o,
+                         const float *stat, const float *q, const float *k, const float *v, Mix m);
 
 typedef struct {
     const char *name;
@@ -1007,9 +1006,8 @@ typedef struct {
     const char *relaxes;        // the principle of attention that it gives up
     QKSource source;
     bool rotates;               // RoPE on q and k?
-    void (*forward)(float *, float *, const float *, const float *, const float *, Mix);
-    void (*backward)(float *, float *, float *, const float *, const float *, const float *,
-                     const float *, const float *, const float *, Mix);
+    MixForward *forward;        // NULL: mlp, which the block itself calls around Wv
+    MixBackward *backward;
 } Variant;
 
 static const Variant variants[VARIANTS] = {
@@ -1018,9 +1016,9 @@ static const Variant variants[VARIANTS] = {
     {"approx", 'A', "mathematical form", QK_OWN, true, approx_forward, approx_backward},
     {"nonapprox", 'N', "mathematical form", QK_OWN, false, nonapprox_forward, nonapprox_backward},
     {"rndembqk", 'R', "sequence dependency", QK_RANDOM_ANCHOR, true,
-     rndembqk_forward, rndembqk_backward},
+     standard_forward, standard_backward},
     {"fixedseqqk", 'F', "sequence dependency", QK_TEXT_ANCHOR, true,
-     rndembqk_forward, rndembqk_backward},
+     standard_forward, standard_backward},
     {"staticembqk", 'E', "current queries and keys", QK_STATIC, true,
      standard_forward, standard_backward},
 };
@@ -1040,28 +1038,35 @@ typedef struct {
 
 // Layouts: which layers, numbered l = 1 .. n, stay standard. Where the simple layers are gives top,
 // middle and bottom their names.
+enum { UNIFORM, EVEN, ODD, TOP, MIDDLE, BOTTOM, QUARTER, FIRST, LAST, BILATERAL, LAYOUTS };
+
 static const struct {
     const char *name, *stays;
-} layouts[] = {
-    {"uniform", "none"}, {"even", "every even layer"}, {"odd", "every odd layer"},
-    {"top", "the lower half, l <= n/2"}, {"middle", "l <= n/4 and l > 3n/4"},
-    {"bottom", "the upper half, l > n/2"}, {"25", "every fourth layer"}, {"first", "layer 1"},
-    {"last", "layer n"}, {"bilateral", "layers 1 and n"},
+} layouts[LAYOUTS] = {
+    [UNIFORM] = {"uniform", "none"},
+    [EVEN] = {"even", "every even layer"},
+    [ODD] = {"odd", "every odd layer"},
+    [TOP] = {"top", "the lower half, l <= n/2"},
+    [MIDDLE] = {"middle", "l <= n/4 and l > 3n/4"},
+    [BOTTOM] = {"bottom", "the upper half, l > n/2"},
+    [QUARTER] = {"25", "every fourth layer"},
+    [FIRST] = {"first", "layer 1"},
+    [LAST] = {"last", "layer n"},
+    [BILATERAL] = {"bilateral", "layers 1 and n"},
 };
-enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
 static bool stays_standard(int layout, int l, int n) {
     switch (layout) {
-    case 0: return false;
-    case 1: return l % 2 == 0;
-    case 2: return l % 2 == 1;
-    case 3: return 2 * l <= n;
-    case 4: return 4 * l <= n || 4 * l > 3 * n;
-    case 5: return 2 * l > n;
-    case 6: return l % 4 == 0;
-    case 7: return l == 1;
-    case 8: return l == n;
-    default: return l == 1 || l == n;
+    case EVEN:      return l % 2 == 0;
+    case ODD:       return l % 2 == 1;
+    case TOP:       return 2 * l <= n;
+    case MIDDLE:    return 4 * l <= n || 4 * l > 3 * n;
+    case BOTTOM:    return 2 * l > n;
+    case QUARTER:   return l % 4 == 0;
+    case FIRST:     return l == 1;
+    case LAST:      return l == n;
+    case BILATERAL: return l == 1 || l == n;
+    default:        return false;
     }
 }
 
@@ -1113,9 +1118,10 @@ typedef struct {
     size_t activation_bytes, kept_bytes, mixer_bytes;
     float *final;               // (B,T,C) what leaves the last block
     float *angles;              // (T,dh/2,2) RoPE: cosine, sine
-    float *n, *dn, *ne, *dne;   // (Rmax,T,C) scratch: normed rows of h and of e, and gradients
-    float *dh, *de;             // (Rmax,T,C) gradient of the residual stream; of the input rows
-    float *dq, *dk, *dv, *draw, *dout;  // (Rmax,T,C); draw: of q or k before QK-norm; dout: of o
+    float *n, *dn, *dres;       // (Rmax,T,C) normed rows, their gradient, the residual stream's
+    float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: normed input rows, gradient; of the rows
+    float *dq, *dk, *dv, *dout; // (Rmax,T,C) of the mixer's inputs and of its output o
+    float *dprenorm;            // (Rmax,T,C) of q or k before QK-norm
     float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
     float *r;                   // (Rmax,T,NH) scratch of RMSNorm's backward pass
     float *logits;              // (chunk,V)
@@ -1123,7 +1129,7 @@ typedef struct {
     unsigned char *right;       // (B,T) is the target the likeliest token?
     int scored, correct;        // positions with a target; of these, right
     int chunk;                  // positions whose logits are held at a time
-    int *tokens;                // (Rmax,T) what the rows read
+    int *tokens;                // (B,T) the inputs of the last forward pass
     int b, T;                   // batch and positions of the last forward pass
     Skip skip;
 } Model;
@@ -1236,9 +1242,11 @@ static void carve(Model *m, Arena *a) {
     }
     m->final = take(a, c->batch * T * C);
     m->kept_bytes = a->used;
-    float **wide[] = {&m->n, &m->dn, &m->ne, &m->dne, &m->dh, &m->de,
-                      &m->dq, &m->dk, &m->dv, &m->draw, &m->dout};
+    float **wide[] = {&m->n, &m->dn, &m->dres, &m->dq, &m->dk, &m->dv, &m->dout};
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) *wide[i] = take(a, most * T * C);
+    float **fixed[] = {&m->ne, &m->dne, &m->de};
+    for (int i = 0; i < 3 && uses(c, QK_STATIC); i++) *fixed[i] = take(a, most * T * C);
+    m->dprenorm = take(a, c->qk_norm ? most * T * C : 0);
     float **hidden[] = {&m->act, &m->dact, &m->dgate, &m->dup};
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) *hidden[i] = take(a, most * T * F);
     m->r = take(a, most * T * NH);
@@ -1248,16 +1256,19 @@ static void carve(Model *m, Arena *a) {
     m->eps = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
 }
 
-// The threads' scratch: two blocks of QB rows of the map, and the packed panels.
+// A thread's scratch: two blocks of QB rows of the map, and the packed panels.
+static size_t map_floats(int T, int dh) { return (size_t)QB * (T > dh ? T : dh); }
+static size_t work_bytes(int T, int dh) {
+    return (2 * map_floats(T, dh) + (size_t)NC * KC) * sizeof(float);
+}
+
 static void make_work(int T, int dh) {
     int nt = omp_get_max_threads();
-    size_t map = (size_t)QB * (T > dh ? T : dh);
-    size_t panels = (size_t)NC * KC;
     work = allocate(nt * sizeof *work, "the threads");
     for (int t = 0; t < nt; t++) {
-        work[t].map = allocate(map * sizeof(float), "a block of the map");
-        work[t].dmap = allocate(map * sizeof(float), "a block of the map's gradient");
-        work[t].panels = allocate(panels * sizeof(float), "packed panels");
+        work[t].map = allocate(map_floats(T, dh) * sizeof(float), "a block of the map");
+        work[t].dmap = allocate(map_floats(T, dh) * sizeof(float), "a block of its gradient");
+        work[t].panels = allocate((size_t)NC * KC * sizeof(float), "packed panels");
     }
 }
 
@@ -1276,9 +1287,10 @@ static void model_plan(Model *m, const Config *c) {
     m->layer = allocate(c->layers * sizeof *m->layer, "the layers");
     declare_tensors(m);
     find_anchors(m);
-    // at most 16 MB of logits at a time, in whole groups of 64 positions
-    size_t fit = ((size_t)4 << 20) / c->vocab / 64 * 64, all = (size_t)c->batch * c->seq;
-    m->chunk = (int)(fit < 64 ? (all < 64 ? all : 64) : fit < all ? fit : all);
+    // about 16 MB of logits at a time, but at least 256 positions: each chunk reads the whole head
+    size_t fit = ((size_t)4 << 20) / c->vocab, all = (size_t)c->batch * c->seq;
+    if (fit < 256) fit = 256;
+    m->chunk = (int)(fit < all ? fit : all);
     Arena count = {0};
     carve(m, &count);
     m->activation_bytes = count.used;
@@ -1286,17 +1298,18 @@ static void model_plan(Model *m, const Config *c) {
 
 static void model_allocate(Model *m, uint64_t seed) {
     const Config *c = &m->c;
-    size_t need = 4 * m->parameters * sizeof(float) + m->activation_bytes;
+    size_t need = 4 * m->parameters * sizeof(float) + m->activation_bytes
+                + omp_get_max_threads() * work_bytes(c->seq, c->dim / c->heads);
 #ifdef _SC_PHYS_PAGES
     double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    if ((double)need > have)
+    if (have > 0 && (double)need > have)
         fail("the model needs %.0f MB of memory and this machine has %.0f: choose a smaller "
              "--batch, --seq or --size", (double)need / 1e6, have / 1e6);
 #endif
     m->store = allocate(4 * m->parameters * sizeof(float), "weights, gradients and moments");
     m->activations = allocate(m->activation_bytes, "activations");
     carve(m, &(Arena){(char *)m->activations, 0});
-    m->tokens = allocate(((size_t)c->batch + 2) * c->seq * sizeof(int), "tokens");
+    m->tokens = allocate((size_t)c->batch * c->seq * sizeof(int), "tokens");
     m->right = allocate((size_t)c->batch * c->seq, "the right positions");
     m->anchor_tokens = allocate((size_t)c->seq * sizeof(int), "the anchor's tokens");
     uint64_t rng = random_stream(seed, STREAM_INIT);
@@ -1370,9 +1383,9 @@ static void qk_backward(Model *m, float *dx, Tensor *w, Tensor *b, Tensor *gain,
     size_t N = (size_t)M * m->T;
     if (rotates) rope(d, m->angles, -1, M, m->T, H, dh);
     if (gain) {
-        memset(m->draw, 0, N * H * dh * sizeof(float));
-        rmsnorm_backward(m->draw, gain->g, d, raw, gain->w, m->r, N * H, dh);
-        d = m->draw;
+        memset(m->dprenorm, 0, N * H * dh * sizeof(float));
+        rmsnorm_backward(m->dprenorm, gain->g, d, raw, gain->w, m->r, N * H, dh);
+        d = m->dprenorm;
     }
     linear_backward(dx, w->g, b->g, d, x, w->w, N, C, H * dh, add);
 }
@@ -1412,10 +1425,10 @@ static void block_forward(Model *m, int l, float *out) {
             linear_forward(L->v, m->n, L->wv->w, L->bv->w, N, C, CKV);
             variant->forward(L->o, L->stat, L->q, L->k, L->v, mix_shape(m, l));
         }
-        // mid = h + o Wo'
+        // mid = h + o Wo
         matmul(L->mid, C, L->h, C, rows(L->o, C), transposed(L->wo->w, C), (int)N, C, C);
     }
-    // out = mid + (SiLU(n Wgate') * n Wup') Wdown',  n = RMSNorm(mid)
+    // out = mid + (SiLU(n Wgate) * n Wup) Wdown,  n = RMSNorm(mid)
     rmsnorm_forward(m->n, L->mid, L->norm2->w, N, C);
     linear_forward(L->gate, m->n, L->wgate->w, NULL, N, C, F);
     linear_forward(L->up, m->n, L->wup->w, NULL, N, C, F);
@@ -1423,7 +1436,7 @@ static void block_forward(Model *m, int l, float *out) {
     matmul(out, C, L->mid, C, rows(m->act, F), transposed(L->wdown->w, F), (int)N, C, F);
 }
 
-// The block, backwards: the same lines from the last to the first. On entry dh (R,T,C) is the
+// The block, backwards: the same lines from the last to the first. On entry dres (R,T,C) is the
 // gradient of the block's output, on return (Rin,T,C) that of its input; the residual stream passes
 // it on unchanged, and each branch adds to it. Normed rows and act are computed again, not kept.
 static void block_backward(Model *m, int l) {
@@ -1433,22 +1446,22 @@ static void block_backward(Model *m, int l) {
     int C = c->dim, CKV = C / c->heads * c->kv_heads, F = c->ffn, T = m->T;
     size_t Nin = (size_t)rows_in(m, m->b, l) * T, N = (size_t)rows_in(m, m->b, l + 1) * T;
 
-    // in the forward this was out = mid + act Wdown', act = SiLU(gate) * up, so now
+    // in the forward this was out = mid + act Wdown, act = SiLU(gate) * up, so now
     swiglu_forward(m->act, L->gate, L->up, N, F);
-    linear_backward(m->dact, L->wdown->g, NULL, m->dh, m->act, L->wdown->w, N, F, C, false);
+    linear_backward(m->dact, L->wdown->g, NULL, m->dres, m->act, L->wdown->w, N, F, C, false);
     swiglu_backward(m->dgate, m->dup, m->dact, L->gate, L->up, N, F);
-    // gate = n Wgate', up = n Wup', n = RMSNorm(mid)
+    // gate = n Wgate, up = n Wup, n = RMSNorm(mid)
     rmsnorm_forward(m->n, L->mid, L->norm2->w, N, C);
     linear_backward(m->dn, L->wgate->g, NULL, m->dgate, m->n, L->wgate->w, N, C, F, false);
     linear_backward(m->dn, L->wup->g, NULL, m->dup, m->n, L->wup->w, N, C, F, true);
-    rmsnorm_backward(m->dh, L->norm2->g, m->dn, L->mid, L->norm2->w, m->r, N, C);
+    rmsnorm_backward(m->dres, L->norm2->g, m->dn, L->mid, L->norm2->w, m->r, N, C);
 
-    // mid = h + o Wo'
-    linear_backward(m->dout, L->wo->g, NULL, m->dh, L->o, L->wo->w, N, C, C, false);
+    // mid = h + o Wo
+    linear_backward(m->dout, L->wo->g, NULL, m->dres, L->o, L->wo->w, N, C, C, false);
     // o = mix(q, k, v). An anchor that ends here was only projected to q and k: nothing yet to add.
     Source from = qk_source(m, l);
     rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
-    memset(m->dh + N * C, 0, (Nin - N) * C * sizeof(float));
+    memset(m->dres + N * C, 0, (Nin - N) * C * sizeof(float));
     memset(m->dn + N * C, 0, (Nin - N) * C * sizeof(float));
     if (c->kind[l] == MLP) {
         linear_backward(m->dv, L->wv->g, L->bv->g, m->dout, L->v, L->wv->w, N, C, C, false);
@@ -1472,7 +1485,7 @@ static void block_backward(Model *m, int l) {
     // n = RMSNorm(h), and for staticembqk also RMSNorm(e): the same gain, used twice
     if (from.embeddings)
         rmsnorm_backward(m->de, L->norm1->g, m->dne, m->layer[0].h, L->norm1->w, m->r, N, C);
-    rmsnorm_backward(m->dh, L->norm1->g, m->dn, L->h, L->norm1->w, m->r, Nin, C);
+    rmsnorm_backward(m->dres, L->norm1->g, m->dn, L->h, L->norm1->w, m->r, Nin, C);
 }
 
 // Runs tokens (b,T), b <= batch and T <= seq, through all blocks. The anchors are rows of their own
@@ -1496,8 +1509,8 @@ static void model_forward(Model *m, const int *tokens, int b, int T) {
 // The head: final norm, logits, cross-entropy with targets (b,T), -1 where nothing is scored.
 // Returns the mean loss over the scored positions, in nats; each position's is in m->losses. This
 // is the one place where forward and backward meet in one function: logits (N,V) are large, so they
-// are made and used up a chunk of positions at a time. With backward set, dh becomes the gradient
-// of the last block's output.
+// are made and used up a chunk of positions at a time. With backward set, dres becomes the
+// gradient of the last block's output.
 static double head_pass(Model *m, const int *targets, bool backward) {
     int C = m->c.dim, V = m->c.vocab;
     size_t N = (size_t)m->b * m->T;
@@ -1514,8 +1527,8 @@ static double head_pass(Model *m, const int *targets, bool backward) {
                         n, C, V, false);
     }
     if (backward) {
-        memset(m->dh, 0, N * C * sizeof(float));
-        rmsnorm_backward(m->dh, m->norm->g, m->dn, m->final, m->norm->w, m->r, N, C);
+        memset(m->dres, 0, N * C * sizeof(float));
+        rmsnorm_backward(m->dres, m->norm->g, m->dn, m->final, m->norm->w, m->r, N, C);
     }
     double sum = 0;
     for (size_t n = 0; n < N; n++) sum += (double)m->losses[n], m->correct += m->right[n];
@@ -1532,11 +1545,11 @@ static double model_backward(Model *m, const int *targets) {
     if (uses(&m->c, QK_STATIC)) memset(m->de, 0, R * row * sizeof(float));
     for (int l = m->c.layers - 1; l >= 0; l--) block_backward(m, l);
     if (uses(&m->c, QK_STATIC))
-        for (size_t e = 0; e < R * row; e++) m->dh[e] += m->de[e];
-    embedding_backward(m->embed->g, m->dh, m->tokens, (size_t)m->b * m->T, C);
+        for (size_t e = 0; e < R * row; e++) m->dres[e] += m->de[e];
+    embedding_backward(m->embed->g, m->dres, m->tokens, (size_t)m->b * m->T, C);
     for (int a = 0; a < R - m->b; a++)
         if (m->anchor_kind[a] == QK_TEXT_ANCHOR)
-            embedding_backward(m->embed->g, m->dh + (m->b + a) * row, m->anchor_tokens, m->T, C);
+            embedding_backward(m->embed->g, m->dres + (m->b + a) * row, m->anchor_tokens, m->T, C);
     return loss;
 }
 
@@ -1824,7 +1837,7 @@ static void read_training_batch(const Data *d, uint64_t *rng, int B, int T,
 // Validation window w: they follow each other at stride T from the front. Those of recall come from
 // seeds counted down from the last one, so they are the same in every run.
 static void read_validation_window(const Data *d, size_t w, int T, int *inputs, int *targets) {
-    uint64_t rng = random_stream(UINT64_MAX - w, STREAM_DATA);
+    uint64_t rng = random_stream(UINT64_MAX / STREAMS - w, STREAM_DATA);
     if (d->pairs) recall_sequence(d, &rng, T, inputs, targets);
     else read_window(d, w * (size_t)T, T, inputs, targets);
 }
@@ -1837,7 +1850,7 @@ static size_t validation_windows(const Data *d, int B, int T, int batches) {
     return batches == 0 || (all < some && !d->pairs) ? all : some;
 }
 
-// The losses that a model cannot pass which knows only how often each token occurs (unigram), or
+// About the losses at which a model ends that knows only how often each token occurs (unigram), or
 // only how often each follows another (bigram): the mean of -ln p over the scored validation
 // tokens, p counted in the training data, with one added to each count so that none is zero. Only
 // for small vocabularies: the counts of pairs take V^2 numbers.
@@ -2441,11 +2454,13 @@ static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes,
 // 11  Command line and main
 // ------------------------------------------------------------------------------------------------
 
+// The last four are the paper's; its recipe has 256 sequences a step for 15e9 tokens, beta2 0.9999,
+// 2000 steps of warm-up and a minimum of 0, and its 1.7b has QK-norm and no biases.
 static const struct {
     const char *name;
     int dim, layers, heads, ffn, seq, batch, steps;
     double lr, beta2;
-} sizes[] = {       // four for two cores; then the paper's, with fewer sequences a step
+} sizes[] = {
     {"tiny",   64,  4,  4,  192,  128, 16,   1200, 3e-3, 0.99},
     {"recall", 64,  2,  1,  192,   48, 64,    800, 3e-3, 0.99},     // the default of --data recall
     {"small", 128,  6,  4,  384,  256, 16,   2000, 2e-3, 0.99},
@@ -2624,8 +2639,8 @@ static void set_option(Settings *s, const Option *o, const char *text) {
         *(double *)at = x;
     } else if (o->type == SEED) {
         unsigned long long n = strtoull(text, &end, 10);
-        if (!isdigit((unsigned char)*text) || *end || errno)
-            fail("--%s '%s': expected a whole number from 0 to 2^64 - 1", o->name, text);
+        if (!isdigit((unsigned char)*text) || *end || errno || n >> 62)
+            fail("--%s '%s': expected a whole number from 0 to 2^62 - 1", o->name, text);
         s->seed = n;
     }
 }
@@ -2693,9 +2708,8 @@ static void set_layers(Config *c, const char *attn, const char *layout, bool att
             if (names ? strlen(variants[v].name) == length && !strncmp(p, variants[v].name, length)
                       : *p == variants[v].letter) kind = v;
         if (kind < 0)
-            fail("--layout %s: '%.*s' is no layout and no variant: expected a layout, or one of "
-                 "the letters S M A N R F E a layer, or names with commas (--help lists them)",
-                 layout, (int)length, p);
+            fail("--layout %s: '%.*s' is no layout and no variant: expected a layout, a letter a "
+                 "layer, or names with commas: --help lists them all", layout, (int)length, p);
         if (count < MAX_LAYERS) c->kind[count] = kind;
         p += length;
         if (names && *p == ',') p++;
@@ -2794,6 +2808,8 @@ static Settings settings(int argc, char **argv) {
     if (was_given(given, "data") && !was_given(given, "val")) s.val.n = 0;
     set_layers(&s.c, s.attn, s.layout, was_given(given, "attn"));
     check_config(&s.c);
+    if (s.anchor && !uses(&s.c, QK_TEXT_ANCHOR))
+        fail("--anchor %s: no layer is fixedseqqk: leave it out", s.anchor);
     omp_set_num_threads(s.threads);
     if (omp_get_max_threads() != s.threads)
         fail("--threads %d: this program was built without OpenMP and has one", s.threads);
@@ -2839,23 +2855,23 @@ static void open_data(Settings *s, Data *train, Data *val) {
 
 // The anchor's tokens: the start of --anchor FILE, or of the training data; of recall, its first
 // training sequence.
-static void read_anchor(const Settings *s, const Data *train, Model *m) {
-    int T = s->c.seq, *ignored = allocate((size_t)T * sizeof(int), "the anchor");
-    if (uses(&s->c, QK_TEXT_ANCHOR) && s->anchor) {
+static void read_anchor(const Settings *s, const Data *train, int *tokens) {
+    int T = s->c.seq;
+    if (s->anchor) {
         Data own;
         data_open(&own, &s->anchor, 1);
         if (own.n < (size_t)T)
             fail("%s: %zu tokens, the anchor needs --seq %d", s->anchor, own.n, T);
         own.n = (size_t)T;
         data_largest(&own, s->c.vocab);
-        read_tokens(&own, 0, T, m->anchor_tokens);
+        read_tokens(&own, 0, T, tokens);
         data_close(&own);
-    } else if (uses(&s->c, QK_TEXT_ANCHOR)) {
+    } else if (train->pairs) {
         uint64_t rng = random_stream(s->seed, STREAM_DATA);
-        if (train->pairs) recall_sequence(train, &rng, T, m->anchor_tokens, ignored);
-        else read_tokens(train, 0, T, m->anchor_tokens);
-    }
-    free(ignored);
+        int *ignored = allocate((size_t)T * sizeof(int), "targets");
+        recall_sequence(train, &rng, T, tokens, ignored);
+        free(ignored);
+    } else read_tokens(train, 0, T, tokens);
 }
 
 // What the run is, before anything large is allocated.
@@ -2885,11 +2901,12 @@ static void print_start(const Settings *s, const Model *m, const Data *train, co
            c->qk_norm ? ", qk-norm" : "", c->untied ? ", untied" : "");
     printf("parameters  %.0f: embedding %.0f, mixing %.0f, mlp %.0f, norms %.0f, head %.0f\n",
            all, embed, attention, mlp, all - embed - attention - mlp - head, head);
+    double threads = s->threads * (double)work_bytes(c->seq, c->dim / c->heads);
     printf("memory      %.1f MB: weights %.1f, gradients %.1f, moments %.1f, kept for backward "
            "%.1f (mixers %.1f), scratch %.1f\n",
-           4 * all / MB + (double)m->activation_bytes / 1e6, all / MB, all / MB, 2 * all / MB,
-           (double)m->kept_bytes / 1e6, (double)m->mixer_bytes / 1e6,
-           (double)(m->activation_bytes - m->kept_bytes) / 1e6);
+           4 * all / MB + ((double)m->activation_bytes + threads) / 1e6, all / MB, all / MB,
+           2 * all / MB, (double)m->kept_bytes / 1e6, (double)m->mixer_bytes / 1e6,
+           ((double)(m->activation_bytes - m->kept_bytes) + threads) / 1e6);
     if (train->pairs) {
         printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %d x %d "
                "tokens\n", train->pairs, c->vocab / 2 - 1, c->vocab / 2, c->vocab - 1, s->steps,
@@ -2910,7 +2927,7 @@ static void print_start(const Settings *s, const Model *m, const Data *train, co
     if (c->vocab <= FLOORS_VOCAB) {
         double unigram, bigram;
         floors(train, val, windows, c->seq, c->vocab, &unigram, &bigram);
-        printf(", unigram %.4f, bigram %.4f nats: what a model can reach\n            that knows "
+        printf(", unigram %.4f, bigram %.4f nats: about where a model\n            ends that knows "
                "nothing, only the frequencies, only the token before", unigram, bigram);
     }
     printf("\n\n");
@@ -2920,7 +2937,7 @@ static void print_start(const Settings *s, const Model *m, const Data *train, co
 static void print_duration(double s) {
     if (s < 60) printf("%.0fs", s);
     else if (s < 3600) printf("%dm%02ds", (int)s / 60, (int)s % 60);
-    else printf("%dh%02dm", (int)(s / 3600), (int)s / 60 % 60);
+    else printf("%.0fh%02dm", floor(s / 3600), (int)(fmod(s, 3600) / 60));
 }
 
 // What a checkpoint keeps of the settings, as JSON members; and the size of the data, which must
@@ -3093,12 +3110,15 @@ int main(int argc, char **argv) {
     Settings s = settings(argc, argv);
     Model m;
     open_data(&s, &data, &val);
+    int *anchor = allocate((size_t)s.c.seq * sizeof(int), "the anchor");
+    read_anchor(&s, &data, anchor);
     size_t windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
     model_plan(&m, &s.c);
     print_start(&s, &m, &data, &val, windows);
     model_allocate(&m, s.seed);
     make_work(s.c.seq, s.c.dim / s.c.heads);
-    read_anchor(&s, &data, &m);
+    memcpy(m.anchor_tokens, anchor, (size_t)s.c.seq * sizeof(int));
+    free(anchor);
     catch_signals();
     train(&m, &s, &data, &val, windows);
     if (s.sample > 0 && !data.pairs) {
