@@ -3,7 +3,7 @@
 #   make            the optimised program          make debug   with the sanitizers, for a debugger
 #   make run        train the default model        make test    every proof that it is right
 #   make check      what CI runs besides: both compilers, all flavours, sanitizers, command line
-#   make clean
+#   make clean                             make fuzz    random input, needs clang
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
 #   NO_OMP=1        one thread, without OpenMP
@@ -54,6 +54,9 @@ test_attnvar: test_attnvar.c train_attnvar.c
 test: test_attnvar train_attnvar
 	./test_attnvar
 	dev/test/cli.sh ./train_attnvar
+	dev/test/checkpoint.sh ./train_attnvar
+	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py; \
+	 else echo "note: no python3: prepro_data.py is not tested"; fi
 
 debug: train_attnvar.c test_attnvar.c
 	$(CC) $(SANITIZE) train_attnvar.c -o train_debug $(LDLIBS)
@@ -64,7 +67,21 @@ debug: train_attnvar.c test_attnvar.c
 check:
 	dev/test/check.sh
 
+# Random input against all that reads files or options; needs clang. make fuzz FUZZ_SECONDS=600
+FUZZ_SECONDS ?= 60
+FUZZ = clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+       -Wno-unknown-pragmas dev/test/fuzz.c -lm
+fuzz:
+	for part in 1:header 2:data 3:options; do \
+	    work=$$(mktemp -d) && $(FUZZ) -DTARGET=$${part%%:*} -o $$work/fuzz && \
+	    mkdir $$work/corpus && $$work/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	        -detect_leaks=0 -close_fd_mask=1 -print_final_stats=1 -artifact_prefix=$$work/ \
+	        $$work/corpus dev/test/corpus/$${part##*:} 2>&1 | grep -a -v 'train_attnvar: error' | \
+	        grep -a 'stat::number_of_executed\|ERROR\|SUMMARY\|Test unit\|runtime error' ; \
+	    ls $$work/crash-* $$work/timeout-* $$work/oom-* 2> /dev/null && exit 1; rm -rf $$work; \
+	done
+
 clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o
 
-.PHONY: run test debug check clean
+.PHONY: run test debug check fuzz clean

@@ -2763,9 +2763,10 @@ static void take_settings(Settings *s, bool *given) {
         if (o->type == LIST) {
             List *list = (List *)((char *)s + o->offset);
             list->n = 0;
-            for (char *part = strtok(strdup(kept), "\n"); part; part = strtok(NULL, "\n"))
-                set_option(s, o, part);
-        } else if (o->type != TEXT || *kept) set_option(s, o, strdup(kept));
+            char *part = *kept ? strtok(strdup(kept), "\n") : NULL;
+            for (; part; part = strtok(NULL, "\n")) set_option(s, o, part);
+        } else if (o->type != TEXT) set_option(s, o, kept);
+        else if (*kept) set_option(s, o, strdup(kept));
     }
     bool named = was_given(given, "attn") || was_given(given, "layout");
     char wanted[MAX_LAYERS + 1];
@@ -3107,8 +3108,9 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
 #ifndef ATTNVAR_NO_MAIN
 int main(int argc, char **argv) {
     static Data data, val;
-    Settings s = settings(argc, argv);
+    static Settings s;
     Model m;
+    s = settings(argc, argv);
     open_data(&s, &data, &val);
     int *anchor = allocate((size_t)s.c.seq * sizeof(int), "the anchor");
     read_anchor(&s, &data, anchor);

@@ -7,7 +7,10 @@ set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
-cp -r "$root/train_attnvar.c" "$root/test_attnvar.c" "$root/Makefile" "$root/dev" "$dir" || exit 1
+cp -r "$root/train_attnvar.c" "$root/test_attnvar.c" "$root/prepro_data.py" "$root/Makefile" \
+      "$root/dev" "$dir" || exit 1
+OMP_WAIT_POLICY=passive
+export OMP_WAIT_POLICY
 cd "$dir" || exit 1
 passed=0
 failed=0
@@ -44,10 +47,15 @@ for variant in standard mlp approx nonapprox rndembqk fixedseqqk staticembqk; do
 done
 check "20 steps, all seven in one model" falls --layers 7 --layout SMANRFE
 
-check "sanitizers: build" make -s debug
+for cc in gcc clang; do
+    check "sanitizers, $cc: build" make -s CC=$cc debug
+    check "sanitizers, $cc: 5 steps of all seven" ./train_debug --steps 5 --batch 2 --layers 7 --layout SMANRFE --sample 8
+    check "sanitizers, $cc: command line" dev/test/cli.sh ./train_debug
+done
 check "sanitizers: tests" ./test_debug
-check "sanitizers: command line" dev/test/cli.sh ./train_debug
-check "sanitizers: 5 steps of all seven" ./train_debug --steps 5 --batch 2 --layers 7 --layout SMANRFE --sample 8
+for step in "--layers 7 --layout SMANRFE --steps 6 --batch 2 --save-every 3 --out run" "--resume --out run" "--init run --attn approx --steps 2"; do
+    check "sanitizers: checkpoints, $step" ./train_debug $step --sample 0
+done
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -14,6 +14,8 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
 head -c 60000 "$root/dev/data/austen_train.txt" > text
 head -c 6000 "$root/dev/data/austen_val.txt" > val
+rounds=${ROUNDS:-20}         # times a run is killed
+long=${LONG:-400}            # steps of that run
 passed=0
 failed=0
 
@@ -91,10 +93,10 @@ same "the same command with --resume = straight" whole again
 
 # ---- killed at any moment
 rm -rf killed
-"$program" $little --layout RSFE --threads 1 --steps 400 --save-every 1 --eval-every 0 --out killed > out1 2>&1 & pid=$!
+"$program" $little --layout RSFE --threads 1 --steps $long --save-every 1 --eval-every 0 --out killed > out1 2>&1 & pid=$!
 wait_for_row killed 2
 round=0 ok=yes why=
-while [ $round -lt 20 ]; do
+while [ $round -lt $rounds ]; do
     sleep "0.$(( (round * 37 + 11) % 40 + 10 ))"
     kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null
     "$program" --out killed --resume --save-every 1 --sample 0 > out2 2>&1 & pid=$!
@@ -103,16 +105,16 @@ while [ $round -lt 20 ]; do
     round=$((round + 1))
 done
 wait $pid
-result $ok "killed 20 times, never a checkpoint that cannot be read" "$why"
+result $ok "killed $rounds times, never a checkpoint that cannot be read" "$why"
 rm -rf whole
-"$program" $little --layout RSFE --threads 1 --steps 400 --save-every 0 --eval-every 0 --out whole > out1 2>&1
-same "killed 20 times and resumed = straight" whole killed
+"$program" $little --layout RSFE --threads 1 --steps $long --save-every 0 --eval-every 0 --out whole > out1 2>&1
+same "killed $rounds times and resumed = straight" whole killed
 
 # ---- killed between the two renames: the temporary is taken
 rm -rf between
 cp -r whole between
 cp between/model.safetensors between/model.safetensors.tmp
-sed 's/"step":"400"/"step":"399"/' between/model.safetensors > m && cp m between/model.safetensors
+sed 's/"step":"'$long'"/"step":"'$((long - 1))'"/' between/model.safetensors > m && cp m between/model.safetensors
 "$program" --out between --resume --sample 0 > out1 2>&1 && ok=yes || ok=no
 result $ok "killed between two renames" "$(tail -1 out1)"
 cmp -s between/model.safetensors whole/model.safetensors && ok=yes || ok=no
@@ -128,7 +130,7 @@ refuse "give one" -- --out whole --resume --init whole
 refuse "none/model.safetensors: No such file" "--out" -- --out none --resume
 refuse "none/model.safetensors: No such file" -- --init none
 refuse "--lr 0.5 contradicts the checkpoint in whole, which has 0.003" -- --out whole --resume --lr 0.5
-refuse "--steps 30 contradicts" "400" -- --out whole --resume --steps 30
+refuse "--steps 30 contradicts" "$long" -- --out whole --resume --steps 30
 refuse "--data val contradicts" "text" -- --out whole --resume --data val
 refuse "means the layers NNNN" "has RSFE" "--init whole" -- --out whole --resume --attn nonapprox
 refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
@@ -143,7 +145,7 @@ mv text.kept text
 "$program" $little --init whole --layout SSSS --steps 1 --sample 0 > out1 2>&1 && ok=yes || ok=no
 result $ok "--init with another layout" "$(tail -1 out1)"
 a=$("$program" $little --init whole --steps 0 | grep '  val loss')
-b=$("$program" --out whole --resume --sample 0 | grep '  val loss' | sed 's/step   400/step     0/')
+b=$("$program" --out whole --resume --sample 0 | grep '  val loss' | sed "s/step *$long/step     0/")
 [ -n "$a" ] && [ "$a" = "$b" ] && ok=yes || ok=no
 result $ok "--init alone is the saved model" "$a / $b"
 
@@ -168,7 +170,7 @@ damage $m 's/"heads":"2"/"heads":"3"/';              refuse "not a multiple of -
 damage $m 's/as-letters":"RSFE/as-letters":"RSXE/';  refuse "'X' is no layout and no variant" -- --out hurt --resume
 damage $m 's/layers-as-letters/layers-as-betters/';  refuse "names no layers" -- --out hurt --resume
 damage $m 's/"lr":/"lx":/';                          refuse "its metadata has no lr" -- --out hurt --resume
-damage $m 's/"step":"400"/"step":"x00"/';            refuse "step x00, expected a whole number" -- --out hurt --resume
+damage $m 's/"step":"'$long'"/"step":"x00"/';            refuse "step x00, expected a whole number" -- --out hurt --resume
 damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "rng x" -- --out hurt --resume
 damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "no tensor exp_avg.model.norm.weight" -- --out hurt --resume
 damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "no tensor anchor.tokens" -- --out hurt --resume
@@ -186,7 +188,7 @@ rm -rf hurt; mkdir -p hurt/$m
 refuse "hurt/$m" -- --init hurt
 
 # ---- no room: the checkpoint before stays as it was, nothing half-written is left
-rm -rf full; cp -r whole full; sed 's/"steps":"400"/"steps":"500"/' whole/$m > full/$m; cp -r full kept
+rm -rf full; cp -r whole full; sed 's/"steps":"'$long'"/"steps":"500"/' whole/$m > full/$m; cp -r full kept
 ( ulimit -f 40; "$program" --out full --resume > out1 2>&1; echo $? > code )
 [ "$(cat code)" -eq 1 ] && grep -q 'cannot be written: File too large' out1 && ok=yes || ok=no
 result $ok "no room on the disk: exit code 1" "$(cat code): $(tail -1 out1)"

@@ -21,6 +21,26 @@ head -c 3000 "$root/dev/data/austen_val.txt" > in/val
 head -c 128 in/text > in/short
 : > in/empty
 mkdir in/folder
+
+# Token shards by hand: a header of 256 int32, then little-endian tokens. 600 bytes of text as uint16
+# and as uint32; the count 600 is 130 2 in octal bytes, the magics 210 330 064 001 and 241 331 064 001.
+zeros() { head -c "$1" /dev/zero; }
+bytes_as() { od -An -v -tu1 -N 600 in/text | awk -v more="$1" '{ for (i = 1; i <= NF; i++) printf "\\0%03o%s", $i, more }'; }
+header() { printf '%b' "$1"; zeros $((1024 - 12)); }
+{ header '\0210\0330\0064\0001\0001\0000\0000\0000\0130\0002\0000\0000'; printf '%b' "$(bytes_as '\\0000')"; } > in/u16
+{ header '\0241\0331\0064\0001\0007\0000\0000\0000\0130\0002\0000\0000'; printf '%b' "$(bytes_as '\\0000\\0000\\0000')"; } > in/u32
+cp in/u16 in/named.bin
+head -c 2000 in/u16 > in/cut
+{ cat in/u16; printf 'x'; } > in/longer
+{ header '\0210\0330\0064\0001\0002\0000\0000\0000\0130\0002\0000\0000'; zeros 1200; } > in/version2
+{ header '\0212\0330\0064\0001\0001\0000\0000\0000\0001\0000\0000\0000'; zeros 100; } > in/choices
+{ header '\0210\0330\0064\0001\0001\0000\0000\0000\0377\0377\0377\0377'; zeros 100; } > in/negative
+zeros 5000 > in/headerless.bin
+# beyond 2 and 4 GB, with holes for almost all of it: 5.5e8 uint32 tokens, the last one 70000; and text
+{ header '\0241\0331\0064\0001\0007\0000\0000\0000\0200\0125\0310\0040'; } > in/huge
+printf '%b' '\0160\0021\0001\0000' | dd of=in/huge bs=4 seek=$((256 + 550000000 - 1)) 2> dd.log
+head -c 5000 in/text | dd of=in/hugetext bs=1000 seek=5000000 2> dd.log
+rm -f dd.log
 before=$(find . | sort)
 
 result() {      # result OK? WHAT DETAIL
@@ -66,6 +86,8 @@ accept() {
 little="--data in/text --val in/val --dim 16 --heads 2 --layers 2 --ffn 24 --seq 16 --batch 2 --steps 2
         --eval-batches 2 --sample 0"
 
+tiny="--dim 16 --heads 2 --layers 2 --ffn 24 --seq 16 --batch 2 --steps 2 --eval-batches 2"
+
 # ---- options
 refuse "unknown option '--colour'" "--help" -- --colour red
 refuse "unknown option 'data'" "--help" -- data
@@ -84,25 +106,27 @@ refuse "--layers '0'" "from 1 to 256" -- --layers 0
 refuse "--layers '257'" "from 1 to 256" -- --layers 257
 refuse "--batch '0'" "from 1" -- --batch 0
 refuse "--seq '0'" "from 1" -- --seq 0
-refuse "--vocab '255'" "from 256" -- --vocab 255
+refuse "--vocab '1'" "from 2 to" -- --vocab 1
+refuse "--vocab 255: bytes need 256" -- --vocab 255 --data in/text --val in/val
 refuse "--lr 'fast'" "number from 0 to 1000" -- --lr fast
 refuse "--lr 'nan'" "number from 0" -- --lr nan
 refuse "--lr 'inf'" "number from 0" -- --lr inf
 refuse "--lr '-1e-3'" "number from 0" -- --lr -1e-3
 refuse "--beta2 '1'" "0.999999" -- --beta2 1
 refuse "--rope-base '0.5'" "number from 1" -- --rope-base 0.5
-refuse "--seed '-1'" "2^64 - 1" -- --seed -1
-refuse "--seed 'x'" "2^64 - 1" -- --seed x
-refuse "--seed '18446744073709551616'" "2^64 - 1" -- --seed 18446744073709551616
+refuse "--seed '-1'" "2^62 - 1" -- --seed -1
+refuse "--seed 'x'" "2^62 - 1" -- --seed x
+refuse "--seed '4611686018427387904'" "2^62 - 1" -- --seed 4611686018427387904
+refuse "--seed '18446744073709551616'" "2^62 - 1" -- --seed 18446744073709551616
 refuse "--qk-norm takes no value" "'yes'" -- --qk-norm=yes
 refuse "--threads '0'" "from 1" -- --threads 0
-refuse "unknown size 'huge'" "tiny, small, 10m, 70m, 160m, 500m, 1.7b" -- --size huge
+refuse "unknown size 'huge'" "tiny, recall, small, 10m, 70m, 160m, 500m, 1.7b" -- --size huge
 
 # ---- variants, layouts, shapes
 refuse "unknown variant 'linear'" "standard, mlp, approx, nonapprox, rndembqk, fixedseqqk, staticembqk" -- --attn linear
 refuse "'sideways' is no layout" "--help" -- --layout sideways
 refuse "leave out --attn approx" "--layout NSNS" -- --attn approx --layout NSNS
-refuse "'X' is no layout and no variant" "S M A N R F E" -- --layout NSXS
+refuse "'X' is no layout and no variant" "--help" -- --layout NSXS
 refuse "'' is no layout and no variant" -- --layout nonapprox,,mlp,mlp
 refuse "names 3 layers, the model has 4" "--layers 3" -- --layout NSN
 refuse "names 5 layers, the model has 4" "--layers 5" -- --layout NSNSN
@@ -130,12 +154,31 @@ refuse "in/short: 128 tokens, the anchor needs --seq 256" -- --data in/text --va
 refuse "in/none: No such file" -- --data in/text --val in/val --attn fixedseqqk --anchor in/none
 refuse "dev/data/austen_train.txt: No such file" "--data FILE" -- --steps 1
 
+# ---- shards, recall
+refuse "in/headerless.bin" "without llm.c's header" "nanoGPT" "python3 prepro_data.py tokens in/headerless.bin --from nanogpt --out DIR" -- --data in/headerless.bin
+refuse "in/cut: its header counts 600 tokens of 2 bytes, so 2224 bytes" "the file has 2000" -- --data in/cut
+refuse "in/longer: its header counts 600 tokens" "the file has 2225" -- --data in/longer
+refuse "in/version2: version 2" "expected 1" -- --data in/version2
+refuse "in/choices: is a multiple-choice file" "expected text or tokens" -- --data in/choices
+refuse "in/negative: its header counts -1 tokens" -- --data in/negative
+refuse "in/text holds bytes and in/u16 holds tokens" "one kind" -- --data in/text --data in/u16 --val in/val
+refuse "in/u16 holds tokens and in/val holds bytes" -- --data in/u16 --val in/val
+refuse "in/u16: token 0 is 83, expected less than the vocabulary of 64" "--vocab" -- --data in/u16 --val in/u16 --vocab 64 --seq 16
+refuse "in/huge: token 549999999 is 70000, expected less than the vocabulary of 50304" -- --data in/u32 --data in/huge --val in/u32 --vocab 50304 --seq 16
+refuse "in/u16: 540 tokens for training" -- --data in/u16 --seq 600
+refuse "--pairs '0'" "from 1 to 256" -- --data recall --pairs 0
+refuse "--pairs 40" "--vocab 64 has 31" "--vocab 82" -- --data recall --pairs 40 --seq 400
+refuse "--pairs 20" "--seq 48" "expected 80" -- --data recall --pairs 20
+refuse "recall makes its own validation data" -- --data recall --val in/val
+refuse "recall: No such file" -- --data recall --data in/text --val in/val
+refuse "--anchor in/text: no layer is fixedseqqk" -- $little --anchor in/text
+
 # ---- a run that cannot go on: the step and the tensor are named
 refuse "step " ": the loss is nan and the gradient of model.embed_tokens.weight" "--lr" -- $little --lr 1000 --warmup 0 --clip 0 --steps 30 --decay 1000
 # ---- what works
 accept "usage:" "--rope-base" "staticembqk" "bilateral" "1.7b" -- --help
 accept "step     2  val loss" "floors" -- $little
-accept "step     2  val loss" -- $little --size=small --dim 16 --seed=18446744073709551615
+accept "step     2  val loss" -- $little --size=small --dim 16 --seed=4611686018427387903
 accept "NSNS" "skip blocks  val loss" "skip mixers  val loss" -- $little --layers 4 --layout NSNS
 accept "2 nonapprox" -- $little --attn nonapprox
 accept "SMANRFE" -- $little --layers 7 --layout SMANRFE --qk-norm --untied
@@ -146,6 +189,20 @@ accept "step     0  val loss 5." -- $little --steps 0
 accept "sample" -- $little --sample 20 --threads 1
 accept "vocabulary 300" -- $little --vocab 300
 accept "step     2  val loss" -- $little --seq 1 --batch 1 --dim 2 --heads 1
+accept "vocabulary 128;" "600 tokens" "perplexity" -- --data in/u16 --val in/u32 $tiny
+accept "vocabulary 128;" "1080 tokens" "last tenth" -- --data in/u16 --data in/u32 $tiny
+accept "vocabulary 300;" -- --data in/named.bin --val in/named.bin --vocab 300 --sample 3 $tiny
+accept "and more: 1200 tokens" -- --data in/u16 --data in/u32 --val in/u16 $tiny
+accept "5000005000 bytes, the first 64 scored" "step     2  val loss" -- --data in/text --val in/hugetext $tiny
+accept "task        recall: 3 pairs, keys 1 to 9, values 10 to 19" "0.1000" "0.3333" "accuracy" -- --data recall --pairs 3 --vocab 20 --seq 20 --steps 2 --attn fixedseqqk
+accept "SSNN" "sample, temperature" -- $little --layers 4 --layout top --attn nonapprox --sample 4
+same=yes
+for file in u16 u32; do
+    "$program" --data in/$file --val in/$file --vocab 256 --log-every 1 $tiny --threads 1 | grep -o 'loss [0-9.]*' > "$dir.$file"
+done
+cmp -s "$dir.u16" "$dir.u32" && [ -s "$dir.u16" ] || same=no
+result $same "uint16 and uint32 shards of the same tokens train alike" "$(cat "$dir.u16" "$dir.u32")"
+rm -f "$dir.u16" "$dir.u32"
 one=$("$program" $little --steps 5 --log-every 1 --threads 1 | grep -o 'loss [0-9.]*')
 two=$("$program" $little --steps 5 --log-every 1 --eval-every 2 --threads 1 | grep -v val | grep -o 'loss [0-9.]*')
 [ "$(printf '%s' "$one" | grep -v val | head -5)" = "$(printf '%s' "$two" | head -5)" ] && same=yes || same=no
