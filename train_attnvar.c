@@ -126,12 +126,15 @@ static void *allocate(size_t bytes, const char *what) {
 
 // Set by SIGINT and SIGTERM: the run ends after the step it is in. A second one ends it at once.
 static volatile sig_atomic_t interrupted;
-static void on_signal(int number) { interrupted = number; }
+static void on_signal(int number) {
+    interrupted = number;
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+}
 
 static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
     signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
 }
 

@@ -91,6 +91,17 @@ rm -rf whole
 "$program" $little --layout NSNS --out whole > out1 2>&1
 same "the same command with --resume = straight" whole again
 
+# ---- a second signal ends the run at once, within a step of seconds; nothing is saved
+"$program" --data text --val val --dim 256 --heads 4 --layers 8 --ffn 1024 --seq 256 --batch 32 --steps 3 \
+    --threads 1 --out quit > out1 2>&1 & pid=$!
+while kill -0 $pid 2>/dev/null && [ ! -e quit/log.csv ]; do sleep 0.05; done
+sleep 0.3
+kill -INT $pid; sleep 0.1; kill -TERM $pid
+wait $pid 2>/dev/null
+code=$?
+[ $code -gt 130 ] && [ ! -e quit/model.safetensors ] && ok=yes || ok=no
+result $ok "a second signal ends it at once" "exit code $code: $(tail -1 out1)"
+
 # ---- killed at any moment
 rm -rf killed
 "$program" $little --layout RSFE --threads 1 --steps $long --save-every 1 --eval-every 0 --out killed > out1 2>&1 & pid=$!
@@ -140,6 +151,13 @@ refuse "cannot make the folder" -- $little --out no/such/folder
 cp text text.kept; printf 'x' >> text
 refuse "trained on 60000 tokens" "has 60001" "have changed" -- --out whole --resume
 mv text.kept text
+
+# ---- --force
+rm -rf forced
+cp -r whole forced
+"$program" $little --layout SSSS --steps 1 --out forced --force > out1 2>&1 && [ "$(wc -l < forced/log.csv)" -eq 2 ] &&
+    ! cmp -s whole/model.safetensors forced/model.safetensors && ok=yes || ok=no
+result $ok "--force overwrites the run" "$(tail -1 out1)"
 
 # ---- another layout of the same shapes
 "$program" $little --init whole --layout SSSS --steps 1 --sample 0 > out1 2>&1 && ok=yes || ok=no
