@@ -19,10 +19,7 @@ long=${LONG:-400}            # steps of that run
 passed=0
 failed=0
 
-result() {      # result OK? WHAT DETAIL
-    if [ "$1" = yes ]; then passed=$((passed + 1))
-    else failed=$((failed + 1)); printf 'FAIL  %s\n      %s\n' "$2" "$3"; fi
-}
+. "$root/dev/test/lib.sh"
 
 same() {        # same WHAT FOLDER FOLDER: equal weights, moments, and log but for the times
     ok=yes why=
@@ -33,21 +30,6 @@ same() {        # same WHAT FOLDER FOLDER: equal weights, moments, and log but f
     cut -d, -f1-4,6- "$3/log.csv" > log2
     cmp -s log1 log2 || { ok=no; why="$why log.csv differs;"; }
     result $ok "$1" "$why"
-}
-
-refuse() {      # refuse PART... -- ARGUMENT...: exit code 1 and one line with the parts
-    : > parts
-    while [ "$1" != -- ]; do printf '%s\n' "$1" >> parts; shift; done
-    shift
-    out=$("$program" "$@" 2>&1 >/dev/null </dev/null)
-    code=$?
-    ok=yes why=
-    [ $code -eq 1 ] || { ok=no; why="exit code $code;"; }
-    [ "$(printf '%s\n' "$out" | wc -l)" -eq 1 ] || { ok=no; why="$why not one line;"; }
-    while IFS= read -r part; do
-        case $out in *"$part"*) ;; *) ok=no; why="$why no '$part';" ;; esac
-    done < parts
-    result $ok "refuse: $*" "$why it said: $out"
 }
 
 wait_for_row() {    # wait_for_row FOLDER STEP: until log.csv holds the step, or the run is over

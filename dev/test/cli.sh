@@ -43,28 +43,7 @@ head -c 5000 in/text | dd of=in/hugetext bs=1000 seek=5000000 2> dd.log
 rm -f dd.log
 before=$(find . | sort)
 
-result() {      # result OK? WHAT DETAIL
-    if [ "$1" = yes ]; then passed=$((passed + 1))
-    else failed=$((failed + 1)); printf 'FAIL  %s\n      %s\n' "$2" "$3"; fi
-}
-
-# refuse PART... -- ARGUMENT...
-refuse() {
-    : > "$dir.parts"
-    while [ "$1" != -- ]; do printf '%s\n' "$1" >> "$dir.parts"; shift; done
-    shift
-    out=$("$program" "$@" 2>&1 >/dev/null </dev/null)
-    code=$?
-    ok=yes why=
-    [ $code -eq 1 ] || { ok=no; why="exit code $code;"; }
-    [ "$(printf '%s\n' "$out" | wc -l)" -eq 1 ] || { ok=no; why="$why not one line;"; }
-    while IFS= read -r part; do
-        case $out in *"$part"*) ;; *) ok=no; why="$why no '$part';" ;; esac
-    done < "$dir.parts"
-    rm -f "$dir.parts"
-    [ "$(find . | sort)" = "$before" ] || { ok=no; why="$why files were left: $(find . -newer in/empty | tr '\n' ' ')"; }
-    result $ok "refuse: $*" "$why it said: $out"
-}
+. "$root/dev/test/lib.sh"
 
 # accept PART... -- ARGUMENT...: exit code 0, the parts on standard output, nothing on standard error
 accept() {

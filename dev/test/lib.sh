@@ -1,0 +1,26 @@
+# What the shell tests share, to be read with `.`: they set $program, $dir (a temporary folder, the
+# current one), passed=0 and failed=0 first.
+
+result() {      # result OK? WHAT DETAIL
+    if [ "$1" = yes ]; then passed=$((passed + 1))
+    else failed=$((failed + 1)); printf 'FAIL  %s\n      %s\n' "$2" "$3"; fi
+}
+
+# refuse PART... -- ARGUMENT...: exit code 1 and one line on standard error that holds the parts; where
+# $before lists the files there were, no file more.
+refuse() {
+    : > "$dir.parts"
+    while [ "$1" != -- ]; do printf '%s\n' "$1" >> "$dir.parts"; shift; done
+    shift
+    out=$("$program" "$@" 2>&1 >/dev/null </dev/null)
+    code=$?
+    ok=yes why=
+    [ $code -eq 1 ] || { ok=no; why="exit code $code;"; }
+    [ "$(printf '%s\n' "$out" | wc -l)" -eq 1 ] || { ok=no; why="$why not one line;"; }
+    while IFS= read -r part; do
+        case $out in *"$part"*) ;; *) ok=no; why="$why no '$part';" ;; esac
+    done < "$dir.parts"
+    rm -f "$dir.parts"
+    [ -z "${before:-}" ] || [ "$(find . | sort)" = "$before" ] || { ok=no; why="$why files were left: $(find . -newer in/empty | tr '\n' ' ')"; }
+    result $ok "refuse: $*" "$why it said: $out"
+}
