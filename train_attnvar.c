@@ -1348,10 +1348,10 @@ static void model_free(Model *m) {
 // 6  The model forward and backward
 // ------------------------------------------------------------------------------------------------
 
-// What the queries and keys of layer l are projected from: M rows of T positions, at x.
+// What the queries and keys of layer l are projected from: M rows of T positions.
 typedef struct {
     int M;
-    size_t first;               // offset of the first of these rows in the layer's rows
+    size_t first;               // where they begin in the layer's rows (Rin,T,C), in floats
     bool embeddings;            // they are the input rows e, not the residual stream
     bool compared;              // they are queries and keys: QK-norm applies (mlp: they are not)
 } Source;
@@ -1782,8 +1782,9 @@ static void data_expect(const Data *d, int T, const char *role) {
 }
 
 // Associative recall, which shows each principle of attention by itself. A sequence first lists
-// pairs of a key and its value, then asks for some keys again, each at a random even distance, with
-// filler (0) between; the target stands at the query's own position, nothing else is scored:
+// pairs of a key and its value, then asks for each key again, in a random order at random even
+// positions, with filler (0) between; the target stands at the query's own position, and nothing
+// else is scored:
 //     inputs   3 41  9 57  ..  0 0  9 0  0 0  3 0        keys 1 .. V/2-1, all different,
 //     targets  .  .  .  .  ..  . . 57 .  . . 41 .        values V/2 .. V-1, which may repeat
 static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, int *targets) {
@@ -1893,7 +1894,7 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
 // ------------------------------------------------------------------------------------------------
 // 9  Checkpoint
 //
-// A folder with model.safetensors (weights, anchors, and as metadata every setting of the run),
+// A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
 // optim.safetensors (AdamW's moments, the step, the RNG), config.json (the model in Hugging Face's
 // terms) and log.csv. A safetensors file is the header's length (8 bytes), the header (JSON, padded
 // with spaces), the tensors' bytes. A file is written under a temporary name, flushed to disk, and
@@ -3022,6 +3023,7 @@ static void restore(Model *m, const Settings *s, const Data *train, const Data *
     } else return;
     list = entries(m, false, &count);
     header_read(&model, list, count, !s->resume);
+    if (!s->resume && s->anchor) read_anchor(s, train, m->anchor_tokens);   // not the checkpoint's
     for (int t = 0; t < m->c.seq; t++)
         if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
             fail("%s: anchor token %d is %d, expected 0 to %d", model.path, t, m->anchor_tokens[t],

@@ -3,23 +3,11 @@
 # the very bytes of one that was not, for every variant; killed at any moment, a run must leave a
 # checkpoint that can be read; damaged, contradicting or unwritable files must be refused with a
 # message, and what was saved before must stay. The last line is "checkpoint: N passed, N failed".
-set -u
-LC_ALL=C
-OMP_WAIT_POLICY=passive         # threads that wait for each other sleep: kind to a busy machine
-export LC_ALL OMP_WAIT_POLICY
-program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-root=$(cd "$(dirname "$0")/../.." && pwd)
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
+. "$(dirname "$0")/lib.sh"
 head -c 60000 "$root/dev/data/austen_train.txt" > text
 head -c 6000 "$root/dev/data/austen_val.txt" > val
 rounds=${ROUNDS:-20}         # times a run is killed
 long=${LONG:-400}            # steps of that run
-passed=0
-failed=0
-
-. "$root/dev/test/lib.sh"
 
 same() {        # same WHAT FOLDER FOLDER: equal weights, moments, and log but for the times
     ok=yes why=
@@ -148,6 +136,10 @@ a=$("$program" $little --init whole --steps 0 | grep '  val loss')
 b=$("$program" --out whole --resume --sample 0 | grep '  val loss' | sed "s/step *$long/step     0/")
 [ -n "$a" ] && [ "$a" = "$b" ] && ok=yes || ok=no
 result $ok "--init alone is the saved model" "$a / $b"
+
+a=$("$program" $little --init whole --steps 0 --anchor val | grep '  val loss')
+[ -n "$a" ] && [ "$a" != "$(printf '%s' "$b")" ] && ok=yes || ok=no
+result $ok "--init with an --anchor of its own" "$a / $b"
 
 # ---- damaged files
 damage() {      # damage FILE, then a sed script for its header

@@ -3,17 +3,7 @@
 # standard error that holds the given parts (what was found, what is allowed, what to run), and must
 # leave no file behind; good input must do what it says. Prints a line for each failure, then
 # "N passed, N failed"; exits 1 if any failed.
-set -u
-LC_ALL=C
-OMP_WAIT_POLICY=passive
-export LC_ALL OMP_WAIT_POLICY
-program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-root=$(cd "$(dirname "$0")/../.." && pwd)
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-passed=0
-failed=0
+. "$(dirname "$0")/lib.sh"
 
 mkdir in
 head -c 20000 "$root/dev/data/austen_train.txt" > in/text
@@ -42,8 +32,6 @@ printf '%b' '\0160\0021\0001\0000' | dd of=in/huge bs=4 seek=$((256 + 550000000 
 head -c 5000 in/text | dd of=in/hugetext bs=1000 seek=5000000 2> dd.log
 rm -f dd.log
 before=$(find . | sort)
-
-. "$root/dev/test/lib.sh"
 
 # accept PART... -- ARGUMENT...: exit code 0, the parts on standard output, nothing on standard error
 accept() {

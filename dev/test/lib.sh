@@ -1,5 +1,16 @@
-# What the shell tests share, to be read with `.`: they set $program, $dir (a temporary folder, the
-# current one), passed=0 and failed=0 first.
+# What the shell tests share, to be read with `.` by a script that is called with a PROGRAM: it runs
+# in a new temporary folder, $dir; $root is the project's.
+set -u
+LC_ALL=C
+OMP_WAIT_POLICY=passive         # threads that wait for each other sleep: kind to a busy machine
+export LC_ALL OMP_WAIT_POLICY
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+root=$(cd "$(dirname "$0")/../.." && pwd)
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+passed=0
+failed=0
 
 result() {      # result OK? WHAT DETAIL
     if [ "$1" = yes ]; then passed=$((passed + 1))
