@@ -178,19 +178,20 @@ static uint64_t random_stream(uint64_t seed, int stream) {
 //
 //     c = c0 + a b        a (M,K), b (K,N), c (M,N)
 //
-// Every projection, the head and both products of attention are this one routine. It is fast for
-// three reasons.
+// Every projection, the head and all products of attention are this one routine. It is fast for
+// four reasons.
 //   - Registers. The innermost loop keeps an MR x NR tile of c in registers and adds one outer
 //     product a[:,k] b[k,:] to it a step: MR + NR loads feed MR*NR multiply-adds.
-//   - Packing. Panels of NR columns of b, and of MR rows of a, are copied first so that the inner
-//     loop reads them with stride one. Packing also turns any orientation (a or b transposed) and
-//     any right edge (zeros beyond N) into the same case. A copy of a pays only if it is used for
-//     more than FEW panels of b, or if a is transposed; else a is read where it lies.
-//   - Blocks. A KC x NC block of b (512 KB) is packed at a time and stays in the second cache, the
-//     KC x MR panel of a (6 or 12 KB) that meets it stays in the first.
+//   - Packing. Panels of NR columns of b are copied first, so that the inner loop reads them with
+//     stride one. Packing also turns any orientation (b transposed or not) and any right edge
+//     (zeros beyond N) into the same case. A copy of a, in panels of MR rows, pays only if more
+//     than FEW panels of b use it; else a is read where it lies.
+//   - Blocks. A tile needs a panel of b, KC x NR, and one of a, MR x KC. The panel of b stays in
+//     the first cache (16 KB with AVX2) while the GROUP panels of a that wait in the second (48 KB)
+//     pass by it; then comes the next. Depth beyond KC is left for another round.
+//   - Threads. They pack a block of b together and divide the tiles of c among themselves.
 // Each element of c is c0, plus the sum over the first KC of k, plus that over the next KC, and so
-// on, each in order, whoever computes it: threads only divide the tiles among themselves. So the
-// result does not depend on the number of threads.
+// on, each in order, whoever computes it. So the result does not depend on the number of threads.
 // ------------------------------------------------------------------------------------------------
 
 #if defined __AVX512F__
@@ -214,7 +215,7 @@ typedef float vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float
 typedef float vec;
 #endif
 
-enum { KC = 256, NC = 512, FEW = 4 };
+enum { KC = 256, NC = 2048, GROUP = 8, FEW = 4 };
 
 // A view of a matrix: element (i, j) is p[i*rs + j*cs].
 typedef struct {
@@ -224,16 +225,29 @@ typedef struct {
 static Mat rows(const float *p, size_t ld) { return (Mat){p, ld, 1}; }          // as it is stored
 static Mat transposed(const float *p, size_t ld) { return (Mat){p, 1, ld}; }    // its transpose
 
-// One panel: out[k*width + w] = x(w, k) for w < n, zero for n <= w < width.
+// One panel: out[k*width + w] = x(w, k) for w < n, zero for n <= w < width. The three loops differ
+// in what the compiler may know: that it copies rows of a known length, or transposes columns.
 static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
-    if (n < width) memset(out, 0, (size_t)K * width * sizeof(float));
-    if (x.rs == 1 && n == width) {                  // the panel's rows are contiguous
+    if (n == width && x.rs == 1) {
         for (int k = 0; k < K; k++)
-            for (int w = 0; w < width; w++) out[k * width + w] = x.p[k * x.cs + w];
+#pragma GCC unroll 64
+            for (int w = 0; w < width; w++) out[k * width + w] = x.p[w + k * x.cs];
+    } else if (n == width && x.cs == 1) {
+        for (int k = 0; k < K; k++)
+#pragma GCC unroll 64
+            for (int w = 0; w < width; w++) out[k * width + w] = x.p[w * x.rs + k];
     } else {
+        memset(out, 0, (size_t)K * width * sizeof(float));
         for (int w = 0; w < n; w++)
             for (int k = 0; k < K; k++) out[k * width + w] = x.p[w * x.rs + k * x.cs];
     }
+}
+
+// Panels t, t + nt, .. of b (K,N): panel j holds columns j*NR .. j*NR + NR-1, as (K,NR).
+static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
+    for (int j = t; j * NR < N; j += nt)
+        pack(panels + (size_t)j * NR * K, (Mat){b.p + (size_t)j * NR * b.cs, b.cs, b.rs},
+             min_int(NR, N - j * NR), K, NR);
 }
 
 // One tile, c (m,n) = c0 + a b, m <= MR, n <= NR: a (m,K) is read through its strides, b is a
@@ -271,70 +285,81 @@ static void tile(float *c, size_t ldc, const float *c0, size_t ldc0,
             c[i * ldc + j] = c0 ? c0[i * ldc0 + j] + edge[i][j] : edge[i][j];
 }
 
-// Where thread t's part of n things begins, of nt threads; it ends where the next one's begins.
-static int share(int n, int t, int nt) { return (int)((long long)n * t / nt); }
-
-// Thread t of nt does its share; all nt must call it, with the same arguments and the same panels.
-static void matmul_share(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
-                         int M, int N, int K, float *panels, int t, int nt) {
-    float panel_a[MR * KC];
+// c (M,N) = c0 + a b by the calling thread. b is packed, and of its depth the first K rows count.
+static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
+                     const float *packed_b, int depth, int M, int N, int K) {
+    float group[GROUP * MR * KC];
+    bool packed = N > FEW * NR;
     for (int k0 = 0; k0 < K; k0 += KC) {
-        for (int j0 = 0; j0 < N; j0 += NC) {
-            int kn = min_int(KC, K - k0), jn = min_int(NC, N - j0);
-            int pa = (M + MR - 1) / MR, pb = (jn + NR - 1) / NR;        // panels of a, of b
-            for (int j = t; j < pb; j += nt) {
-                Mat x = {b.p + k0 * b.rs + (j0 + j * NR) * b.cs, b.cs, b.rs};
-                pack(panels + (size_t)j * NR * kn, x, min_int(NR, jn - j * NR), kn, NR);
-            }
-            if (nt > 1) {
-#pragma omp barrier
-            }
-            // The side with more panels is divided among the threads.
-            bool by_rows = pa >= pb;
-            int ia = by_rows ? share(pa, t, nt) : 0, ib = by_rows ? share(pa, t + 1, nt) : pa;
-            int ja = by_rows ? 0 : share(pb, t, nt), jb = by_rows ? pb : share(pb, t + 1, nt);
-            bool packed = a.cs != 1 || jb - ja > FEW;
-            for (int i = ia; i < ib; i++) {
-                size_t row = (size_t)i * MR;
-                int m = min_int(MR, M - (int)row);
-                Mat x = {a.p + row * a.rs + k0 * a.cs, a.rs, a.cs};
-                if (packed) {
-                    pack(panel_a, x, m, kn, MR);
-                    x = (Mat){panel_a, 1, MR};
+        int kn = min_int(KC, K - k0);
+        const float *start = k0 ? c : c0;
+        size_t ld = k0 ? ldc : ldc0;
+        for (int i0 = 0; i0 < M; i0 += GROUP * MR) {
+            int end = min_int(i0 + GROUP * MR, M);
+            Mat x = {a.p + i0 * a.rs + k0 * a.cs, a.rs, a.cs};
+            for (int i = i0; packed && i < end; i += MR)
+                pack(group + (i - i0) * kn, (Mat){x.p + (i - i0) * x.rs, x.rs, x.cs},
+                     min_int(MR, end - i), kn, MR);
+            for (int j = 0; j < N; j += NR) {
+                const float *panel = packed_b + (size_t)j * depth + (size_t)k0 * NR;
+                for (int i = i0; i < end; i += MR) {
+                    Mat y = packed ? (Mat){group + (i - i0) * kn, 1, MR}
+                                   : (Mat){x.p + (i - i0) * x.rs, x.rs, x.cs};
+                    tile(c + i * ldc + j, ldc, start ? start + i * ld + j : NULL, ld, y, panel,
+                         min_int(MR, end - i), min_int(NR, N - j), kn);
                 }
-                for (int j = ja; j < jb; j++) {
-                    size_t col = j0 + (size_t)j * NR;
-                    float *out = c + row * ldc + col;
-                    const float *start = k0 ? out : c0 ? c0 + row * ldc0 + col : NULL;
-                    tile(out, ldc, start, k0 ? ldc : ldc0, x, panels + (size_t)j * NR * kn,
-                         m, min_int(NR, jn - j * NR), kn);
-                }
-            }
-            if (nt > 1) {
-#pragma omp barrier
             }
         }
     }
 }
 
-// Scratch of one thread: packed panels, and two blocks of attention maps (section 4).
-typedef struct {
-    float *panels, *map, *dmap;
-} Work;
-static Work *work;          // one a thread, made by make_work()
+// Where thread t's part of n things begins, of nt threads; it ends where the next one's begins.
+static int share(int n, int t, int nt) { return (int)((long long)n * t / nt); }
+
+// The nt threads form a grid over the tiles of c, pa x pb. Returns its height, a divisor of nt:
+// that which gives the busiest thread the fewest tiles, and of these the least to read.
+static int grid_height(int pa, int pb, int nt) {
+    int best = nt;
+    long long least = LLONG_MAX;
+    for (int height = nt; height >= 1; height--) {
+        if (nt % height) continue;
+        int width = nt / height, i = (pa + height - 1) / height, j = (pb + width - 1) / width;
+        long long cost = ((long long)i * j << 24) + i * MR + j * NR;
+        if (cost < least) least = cost, best = height;
+    }
+    return best;
+}
+
+static float *panels;       // two blocks of b, NC x KC each: made by make_work()
 
 // c = c0 + a b by all threads. c0 = NULL: c = a b; c0 = c: c += a b; ldc0 = 0: c0 is a bias row.
 static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
                    int M, int N, int K) {
 #pragma omp parallel
-    matmul_share(c, ldc, c0, ldc0, a, b, M, N, K, work[0].panels,
-                 omp_get_thread_num(), omp_get_num_threads());
-}
-
-// The same by the calling thread alone, for use inside a parallel loop.
-static void matmul_alone(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
-                         int M, int N, int K) {
-    matmul_share(c, ldc, c0, ldc0, a, b, M, N, K, work[omp_get_thread_num()].panels, 0, 1);
+    {
+        int t = omp_get_thread_num(), nt = omp_get_num_threads(), turn = 0;
+        for (int j0 = 0; j0 < N; j0 += NC) {
+            int jn = min_int(NC, N - j0), pa = (M + MR - 1) / MR, pb = (jn + NR - 1) / NR;
+            int height = grid_height(pa, pb, nt), width = nt / height;
+            int i1 = share(pa, t / width, height) * MR;
+            int i2 = min_int(M, share(pa, t / width + 1, height) * MR);
+            int j1 = share(pb, t % width, width) * NR;
+            int j2 = min_int(jn, share(pb, t % width + 1, width) * NR);
+            for (int k0 = 0; k0 < K; k0 += KC, turn = !turn) {
+                // Two blocks take turns: while one is packed, slower threads may still read the
+                // other. So one barrier a block is enough.
+                int kn = min_int(KC, K - k0);
+                float *block = panels + (size_t)turn * NC * KC;
+                pack_panels(block, (Mat){b.p + k0 * b.rs + j0 * b.cs, b.rs, b.cs}, kn, jn, t, nt);
+#pragma omp barrier
+                float *out = c + i1 * ldc + j0 + j1;
+                const float *start = k0 ? out : c0 ? c0 + i1 * ldc0 + j0 + j1 : NULL;
+                multiply(out, ldc, start, k0 ? ldc : ldc0,
+                         (Mat){a.p + i1 * a.rs + k0 * a.cs, a.rs, a.cs},
+                         block + (size_t)j1 * kn, kn, i2 - i1, j2 - j1, kn);
+            }
+        }
+    }
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -620,13 +645,15 @@ typedef void (*Weigh)(float *x, float *stat, float s, int n);
 // Scores x become weights A again, and dA becomes the gradient of q.k, both in place; c = c_i.
 typedef void (*WeighBackward)(float *x, float *da, const float *stat, float c, float s, int n);
 
-enum { QB = 48 };               // queries in a block of the map: a multiple of every MR
+// Queries in a block of the map, multiples of every MR. The forward pass takes few, so that the
+// block stays in the first cache and little lies above the diagonal; the backward pass takes more,
+// because the sums over a block's queries (dk, dv) should be long.
+enum { QF = 24, QB = 48 };
 
 static void softmax_row(float *x, float *stat, float s, int n) {
-    float max = row_max(x, n), rz = 1 / row_exp(x, s, max, n);
-    for (int j = 0; j < n; j++) x[j] *= rz;
+    float max = row_max(x, n);
+    stat[1] = 1 / row_exp(x, s, max, n);
     stat[0] = max;
-    stat[1] = rz;
 }
 
 static void softmax_row_backward(float *x, float *da, const float *stat, float c, float s, int n) {
@@ -638,37 +665,71 @@ static void softmax_row_backward(float *x, float *da, const float *stat, float c
     }
 }
 
-// The scores q_i.k_j of queries i0 .. i0+n-1 of head h with the keys 0 .. i0+n-1: map (n, i0+n).
-static void score_block(float *map, const float *q, const float *k, int r, int h, int i0, int n,
-                        const Mix *m) {
-    int kv = h / (m->NH / m->NKV), keys = i0 + n;
-    matmul_alone(map, keys, NULL, 0, rows(q + at(r, i0, h, m, m->NH), (size_t)m->NH * m->dh),
-                 transposed(k + at(r, 0, kv, m, m->NKV), (size_t)m->NKV * m->dh), n, keys, m->dh);
+// Scratch of the mixers, made by make_work(). Of each thread: two blocks of the map, and the
+// packed queries of a block. Of all: heads, packed once a layer, not once a block.
+typedef struct {
+    float *map, *dmap;          // (QB, T rounded up to NR)
+    float *queries;             // (QB, dh rounded up to NR)
+} Work;
+static Work *work;              // one a thread
+static float *packed_heads[3];  // (rows,NKV, head_floats) each
+
+static int whole_panels(int n) { return (n + NR - 1) / NR * NR; }
+static size_t head_floats(int T, int dh) {
+    size_t across = (size_t)T * whole_panels(dh), down = (size_t)dh * whole_panels(T);
+    return across > down ? across : down;
+}
+
+// Panels of each head of x (rows,T,NKV,dh), as the b of a product: x (T,dh), or x' (dh,T).
+static float *pack_heads(int slot, const float *x, int rows, bool transpose, const Mix *m) {
+    float *out = packed_heads[slot];
+    size_t size = head_floats(m->T, m->dh), step = (size_t)m->NKV * m->dh;
+#pragma omp parallel for collapse(2)
+    for (int r = 0; r < rows; r++) {
+        for (int kv = 0; kv < m->NKV; kv++) {
+            Mat head = {x + at(r, 0, kv, m, m->NKV), transpose ? 1 : step, transpose ? step : 1};
+            pack_panels(out + ((size_t)r * m->NKV + kv) * size, head, transpose ? m->dh : m->T,
+                        transpose ? m->T : m->dh, 0, 1);
+        }
+    }
+    return out;
+}
+
+static const float *packed_head(const float *packed, int r, int kv, const Mix *m) {
+    return packed + ((size_t)r * m->NKV + kv) * head_floats(m->T, m->dh);
 }
 
 // Blocks are independent: each thread takes the next one, the longest first.
 static void attend_forward(float *o, float *stat, const float *q, const float *k, const float *v,
                            Mix m, Weigh weigh) {
-    int blocks = (m.T + QB - 1) / QB, served = m.R / m.M;       // rows that one map serves
-    size_t C = (size_t)m.NH * m.dh, CKV = (size_t)m.NKV * m.dh;
+    int blocks = (m.T + QF - 1) / QF, served = m.R / m.M;       // rows that one map serves
+    size_t C = (size_t)m.NH * m.dh;
     float s = (float)(1 / sqrt((double)m.dh));
+    const float *kt = pack_heads(0, k, m.M, true, &m), *vp = pack_heads(1, v, m.R, false, &m);
 #pragma omp parallel for collapse(3) schedule(dynamic)
     for (int b = 0; b < blocks; b++) {
         for (int r = 0; r < m.M; r++) {
             for (int h = 0; h < m.NH; h++) {
-                int i0 = (blocks - 1 - b) * QB, n = min_int(QB, m.T - i0), keys = i0 + n;
+                int i0 = (blocks - 1 - b) * QF, n = min_int(QF, m.T - i0), kv = h / (m.NH / m.NKV);
+                int keys = i0 + n, ld = whole_panels(keys);
                 float *map = work[omp_get_thread_num()].map;
-                score_block(map, q, k, r, h, i0, n, &m);
+                multiply(map, ld, NULL, 0, rows(q + at(r, i0, h, &m, m.NH), C),         // q k'
+                         packed_head(kt, r, kv, &m), m.dh, n, ld, m.dh);
                 for (int i = 0; i < n; i++) {
                     int seen = i0 + i + 1;                  // a query sees the keys up to itself
-                    float *row = map + (size_t)i * keys;
+                    float *row = map + (size_t)i * ld;
                     weigh(row, stat + stat_at(r, i0 + i, h, &m), s, seen);
                     memset(row + seen, 0, (size_t)(keys - seen) * sizeof(float));
                 }
-                int kv = h / (m.NH / m.NKV);
-                for (int user = r * served; user < (r + 1) * served; user++)             // o = A v
-                    matmul_alone(o + at(user, i0, h, &m, m.NH), C, NULL, 0, rows(map, keys),
-                                 rows(v + at(user, 0, kv, &m, m.NKV), CKV), n, m.dh, keys);
+                for (int user = r * served; user < (r + 1) * served; user++) {          // o = A v
+                    float *ou = o + at(user, i0, h, &m, m.NH);
+                    multiply(ou, C, NULL, 0, rows(map, ld), packed_head(vp, user, kv, &m),
+                             m.T, n, m.dh, keys);
+                    for (int i = 0; i < n; i++) {
+                        float rz = stat[stat_at(r, i0 + i, h, &m) + 1];
+                        for (int c = 0; c < m.dh; c++) ou[i * C + c] *= rz;
+                    }
+                }
             }
         }
     }
@@ -683,24 +744,29 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
     int blocks = (m.T + QB - 1) / QB, served = m.R / m.M, group = m.NH / m.NKV;
     size_t C = (size_t)m.NH * m.dh, CKV = (size_t)m.NKV * m.dh;
     float s = (float)(1 / sqrt((double)m.dh));
+    const float *kt = pack_heads(0, k, m.M, true, &m), *vt = pack_heads(1, v, m.R, true, &m);
+    const float *kp = pack_heads(2, k, m.M, false, &m);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int r = 0; r < m.M; r++) {
         for (int kv = 0; kv < m.NKV; kv++) {
             for (int step = 0; step < group * blocks; step++) {
                 int h = kv * group + step / blocks, i0 = (blocks - 1 - step % blocks) * QB;
-                int n = min_int(QB, m.T - i0), keys = i0 + n, first = r * served;
+                int n = min_int(QB, m.T - i0), keys = i0 + n, ld = whole_panels(keys);
+                int first = r * served, last = first + served - 1;
                 const Work *mine = &work[omp_get_thread_num()];
                 float *map = mine->map, *dmap = mine->dmap;
                 // in the forward this was map = q k', A = weigh(map), so now the map is made again
-                score_block(map, q, k, r, h, i0, n, &m);
-                for (int user = first; user < first + served; user++)            // dA = g v'
-                    matmul_alone(dmap, keys, user > first ? dmap : NULL, keys,
-                                 rows(g + at(user, i0, h, &m, m.NH), C),
-                                 transposed(v + at(user, 0, kv, &m, m.NKV), CKV), n, keys, m.dh);
+                const float *qi = q + at(r, i0, h, &m, m.NH);
+                multiply(map, ld, NULL, 0, rows(qi, C), packed_head(kt, r, kv, &m), m.dh,
+                         n, ld, m.dh);
+                for (int user = first; user <= last; user++)                     // dA = g v'
+                    multiply(dmap, ld, user > first ? dmap : NULL, ld,
+                             rows(g + at(user, i0, h, &m, m.NH), C),
+                             packed_head(vt, user, kv, &m), m.dh, n, ld, m.dh);
                 for (int i = 0; i < n; i++) {
                     int seen = i0 + i + 1;
-                    float *row = map + (size_t)i * keys, *drow = dmap + (size_t)i * keys, c = 0;
-                    for (int user = first; user < first + served; user++) {              // c = g.o
+                    float *row = map + (size_t)i * ld, *drow = dmap + (size_t)i * ld, c = 0;
+                    for (int user = first; user <= last; user++) {                       // c = g.o
                         size_t here = at(user, i0 + i, h, &m, m.NH);
                         c += dot(g + here, o + here, m.dh);
                     }
@@ -709,17 +775,20 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                     memset(drow + seen, 0, (size_t)(keys - seen) * sizeof(float));
                 }
                 // in the forward this was o = A v, so now dv += A' g
-                for (int user = first; user < first + served; user++) {
+                for (int user = first; user <= last; user++) {
                     float *dvu = dv + at(user, 0, kv, &m, m.NKV);
-                    matmul_alone(dvu, CKV, step ? dvu : NULL, CKV, transposed(map, keys),
-                                 rows(g + at(user, i0, h, &m, m.NH), C), keys, m.dh, n);
+                    Mat gi = rows(g + at(user, i0, h, &m, m.NH), C);
+                    pack_panels(mine->queries, gi, n, m.dh, 0, 1);
+                    multiply(dvu, CKV, step ? dvu : NULL, CKV, transposed(map, ld),
+                             mine->queries, n, keys, m.dh, n);
                 }
                 // in the forward this was map = q k', so now dq = dmap k, dk += dmap' q
                 float *dkr = dk + at(r, 0, kv, &m, m.NKV);
-                matmul_alone(dq + at(r, i0, h, &m, m.NH), C, NULL, 0, rows(dmap, keys),
-                             rows(k + at(r, 0, kv, &m, m.NKV), CKV), n, m.dh, keys);
-                matmul_alone(dkr, CKV, step ? dkr : NULL, CKV, transposed(dmap, keys),
-                             rows(q + at(r, i0, h, &m, m.NH), C), keys, m.dh, n);
+                multiply(dq + at(r, i0, h, &m, m.NH), C, NULL, 0, rows(dmap, ld),
+                         packed_head(kp, r, kv, &m), m.T, n, m.dh, keys);
+                pack_panels(mine->queries, rows(qi, C), n, m.dh, 0, 1);
+                multiply(dkr, CKV, step ? dkr : NULL, CKV, transposed(dmap, ld),
+                         mine->queries, n, keys, m.dh, n);
             }
         }
     }
@@ -802,9 +871,7 @@ static void taylor_row(float *x, float *stat, float s, int n) {
         z += x[j] = 1 + y + y * y / 2;
     }
     for (int l = 0; l < LANES; l++) z += lane[l];
-    float rz = 1 / z;
-    for (j = 0; j < n; j++) x[j] *= rz;
-    stat[1] = rz;
+    stat[1] = 1 / z;
 }
 
 static void taylor_row_backward(float *x, float *da, const float *stat, float c, float s, int n) {
@@ -1259,27 +1326,34 @@ static void carve(Model *m, Arena *a) {
     m->eps = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
 }
 
-// A thread's scratch: two blocks of QB rows of the map, and the packed panels.
-static size_t map_floats(int T, int dh) { return (size_t)QB * (T > dh ? T : dh); }
-static size_t work_bytes(int T, int dh) {
-    return (2 * map_floats(T, dh) + (size_t)NC * KC) * sizeof(float);
+// The scratch of sections 2 and 4: for sequences of T positions and, over all rows, so many
+// key/value heads of dh channels.
+static size_t map_floats(int T, int dh) { return (size_t)QB * whole_panels(T > dh ? T : dh); }
+static size_t work_bytes(int T, int dh, int heads) {
+    size_t thread = 2 * map_floats(T, dh) + (size_t)QB * whole_panels(dh);
+    return sizeof(float) * (omp_get_max_threads() * thread + (size_t)2 * NC * KC
+                            + 3 * heads * head_floats(T, dh));
 }
 
-static void make_work(int T, int dh) {
+static void make_work(int T, int dh, int heads) {
     int nt = omp_get_max_threads();
+    panels = allocate((size_t)2 * NC * KC * sizeof(float), "packed panels");
+    for (int i = 0; i < 3; i++)
+        packed_heads[i] = allocate(heads * head_floats(T, dh) * sizeof(float), "packed heads");
     work = allocate(nt * sizeof *work, "the threads");
     for (int t = 0; t < nt; t++) {
         work[t].map = allocate(map_floats(T, dh) * sizeof(float), "a block of the map");
         work[t].dmap = allocate(map_floats(T, dh) * sizeof(float), "a block of its gradient");
-        work[t].panels = allocate((size_t)NC * KC * sizeof(float), "packed panels");
+        work[t].queries = allocate((size_t)QB * whole_panels(dh) * sizeof(float), "queries");
     }
 }
 
 static void free_work(int nt) {
     for (int t = 0; t < nt; t++) {
-        free(work[t].map), free(work[t].dmap), free(work[t].panels);
+        free(work[t].map), free(work[t].dmap), free(work[t].queries);
     }
-    free(work);
+    for (int i = 0; i < 3; i++) free(packed_heads[i]);
+    free(panels), free(work);
     work = NULL;
 }
 
@@ -1302,7 +1376,7 @@ static void model_plan(Model *m, const Config *c) {
 static void model_allocate(Model *m, uint64_t seed) {
     const Config *c = &m->c;
     size_t need = 4 * m->parameters * sizeof(float) + m->activation_bytes
-                + omp_get_max_threads() * work_bytes(c->seq, c->dim / c->heads);
+                + work_bytes(c->seq, c->dim / c->heads, rows_in(m, c->batch, 0) * c->kv_heads);
 #ifdef _SC_PHYS_PAGES
     double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if (have > 0 && (double)need > have)
@@ -2906,7 +2980,8 @@ static void print_start(const Settings *s, const Model *m, const Data *train, co
            c->qk_norm ? ", qk-norm" : "", c->untied ? ", untied" : "");
     printf("parameters  %.0f: embedding %.0f, mixing %.0f, mlp %.0f, norms %.0f, head %.0f\n",
            all, embed, attention, mlp, all - embed - attention - mlp - head, head);
-    double threads = s->threads * (double)work_bytes(c->seq, c->dim / c->heads);
+    double threads = (double)work_bytes(c->seq, c->dim / c->heads,
+                                        rows_in(m, c->batch, 0) * c->kv_heads);
     printf("memory      %.1f MB: weights %.1f, gradients %.1f, moments %.1f, kept for backward "
            "%.1f (mixers %.1f), scratch %.1f\n",
            4 * all / MB + ((double)m->activation_bytes + threads) / 1e6, all / MB, all / MB,
@@ -3123,7 +3198,7 @@ int main(int argc, char **argv) {
     model_plan(&m, &s.c);
     print_start(&s, &m, &data, &val, windows);
     model_allocate(&m, s.seed);
-    make_work(s.c.seq, s.c.dim / s.c.heads);
+    make_work(s.c.seq, s.c.dim / s.c.heads, rows_in(&m, s.c.batch, 0) * s.c.kv_heads);
     memcpy(m.anchor_tokens, anchor, (size_t)s.c.seq * sizeof(int));
     free(anchor);
     catch_signals();
