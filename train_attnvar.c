@@ -258,7 +258,11 @@ static void tile(float *c, size_t ldc, const float *c0, size_t ldc0,
     const float *row[MR];                       // rows beyond m repeat the last and are not stored
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
-        row[i] = a.p + (size_t)(i < m ? i : m - 1) * a.rs;
+        int r = i < m ? i : m - 1;
+        row[i] = a.p + r * a.rs;
+#ifdef __GNUC__
+        __builtin_prefetch(c + r * ldc, 1);     // of c, so that it is there when the sums are
+#endif
 #pragma GCC unroll 16
         for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
     }
