@@ -4,6 +4,7 @@
 #   make run        train the default model        make test    every proof that it is right
 #   make check      what CI runs besides: both compilers, all flavours, sanitizers, command line
 #   make clean                             make fuzz    random input, needs clang
+#   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
 #   NO_OMP=1        one thread, without OpenMP
@@ -81,7 +82,19 @@ fuzz:
 	    ls $$work/crash-* $$work/timeout-* $$work/oom-* 2> /dev/null && exit 1; rm -rf $$work; \
 	done
 
-clean:
-	rm -f train_attnvar test_attnvar train_debug test_debug *.o
+# Speed and memory beside OpenBLAS and PyTorch, each used if it is there: dev/bench/README.md. More
+# options: make dev/bench/bench && dev/bench/bench --help. A thread that waits must spin as it does
+# in a plain run, so no policy of the shell's is handed on.
+dev/bench/bench: dev/bench/bench.c train_attnvar.c
+	$(CC) $(FLAGS) $< -o $@ $(LDLIBS) -ldl
 
-.PHONY: run test debug check fuzz clean
+bench: dev/bench/bench
+	unset OMP_WAIT_POLICY; dev/bench/bench
+
+bench-quick: dev/bench/bench
+	unset OMP_WAIT_POLICY; dev/bench/bench --quick
+
+clean:
+	rm -f train_attnvar test_attnvar train_debug test_debug dev/bench/bench *.o
+
+.PHONY: run test debug check bench bench-quick fuzz clean

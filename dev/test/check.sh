@@ -32,6 +32,8 @@ for cc in gcc clang; do
     check "$cc, NO_OMP=1 runs" ./train_attnvar --steps 2 --sample 8
     check "$cc -O3 train_attnvar.c -lm, as the file says" $cc -O3 train_attnvar.c -o bare -lm
     check "the same runs" ./bare --steps 2 --sample 8
+    check "$cc, the benchmark" clean_build CC=$cc dev/bench/bench
+    check "the benchmark, $cc: options, and every part once" dev/test/bench.sh dev/bench/bench
 done
 
 # 20 steps at a constant rate, compared by the loss of the first and of the last step
