@@ -116,7 +116,7 @@ static void run_open(Run *r, const Config *c, uint64_t seed) {
     size_t N = (size_t)c->batch * c->seq;
     model_plan(&r->m, c);
     model_allocate(&r->m, seed);
-    make_work(c->seq, c->dim / c->heads, rows_in(&r->m, c->batch, 0) * c->kv_heads);
+    make_work(c);
     strong_weights(&r->m, seed);
     r->inputs = allocate(N * sizeof(int), "inputs");
     r->targets = allocate(N * sizeof(int), "targets");
@@ -354,7 +354,7 @@ static Mixing mixing(int kind, int R, int T, int NH, int NKV, int dh, double sca
         for (size_t e = 0; e < nq; e++) (*all[i])[e] = (float)spread(&rng, i < 2 ? scale : 1);
     }
     x.stat = allocate((size_t)R * NH * T * 2 * sizeof(float), "test");
-    make_work(T, dh, R * NKV);
+    make_work(&(Config){.seq = T, .batch = R, .dim = NH * dh, .heads = NH, .kv_heads = NKV});
     return x;
 }
 
@@ -918,7 +918,7 @@ static void test_matmul(void) {
         for (int e = 0; e < M * K; e++) a[e] = spread(&rng, 1);
         for (int e = 0; e < K * N; e++) b[e] = spread(&rng, 1);
         for (int e = 0; e < N; e++) bias[e] = spread(&rng, 1);
-        make_work(1, 1, 1);
+        make_work(&(Config){.seq = 1, .batch = 1, .dim = 1, .heads = 1, .kv_heads = 1});
         for (int way = 0; way < 12; way++) {                // a, b as stored or transposed; c0 three ways
             Mat x = way & 1 ? transposed(a, M) : rows(a, K), y = way & 2 ? transposed(b, K) : rows(b, N);
             int start = way / 4;
@@ -1229,7 +1229,7 @@ static void test_train(void) {
     bool ok = data.n == 4500 && val.n == 500 && val.first == 4500;
     for (int t = 0; t < 12; t++) ok &= anchor[t] == 'a' + t * t % 23 + t % 3;
     size_t windows = validation_windows(&val, 3, 12, 2);
-    make_work(12, 8, 8 * 8);
+    make_work(&s.c);
     for (int way = 0; way < 2; way++) {                     // by hand, then by train()
         model_plan(&m, &s.c);
         model_allocate(&m, s.seed);

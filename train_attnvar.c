@@ -931,73 +931,89 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //          7e6 times the true value. No gradient passes through m: it cancels in a and b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
 
+// The heads of a row are dealt out in parts, as many as keep all threads busy. A thread walks through
+// the positions once for all heads of its part, since these lie side by side in memory.
+static int head_parts(const Mix *m) {
+    int each = (omp_get_max_threads() + m->R - 1) / m->R;
+    return min_int(each, m->NKV);
+}
+
 static void nonapprox_forward(float *o, float *stat, const float *q, const float *k, const float *v,
                               Mix m) {
+    int parts = head_parts(&m), group = m.NH / m.NKV;
     float s = (float)(1 / sqrt((double)m.dh));
 #pragma omp parallel for collapse(2)
     for (int r = 0; r < m.R; r++) {
-        for (int h = 0; h < m.NH; h++) {
-            float *u = work[omp_get_thread_num()].map;
-            float max = 0, Z = 0;
+        for (int part = 0; part < parts; part++) {
+            int first = share(m.NKV, part, parts) * group;
+            int end = share(m.NKV, part + 1, parts) * group;
+            float *u = work[omp_get_thread_num()].map, *max = u + m.dh, *Z = max + m.NH;
             for (int i = 0; i < m.T; i++) {
-                size_t at_q = at(r, i, h, &m, m.NH), at_k = at(r, i, h / (m.NH / m.NKV), &m, m.NKV);
-                const float *vi = v + at_k;
-                for (int c = 0; c < m.dh; c++) u[c] = q[at_q + c] * sigmoid(q[at_q + c]);
-                float x = s * dot(u, k + at_k, m.dh);
-                float higher = i == 0 || x > max ? x : max;             // the new running maximum
-                float old = i == 0 ? 0 : Z * exp_fast(max - higher), new = exp_fast(x - higher);
-                max = higher;
-                Z = old + new;
-                float a = new / Z, b = old / Z;
-                float *oi = o + at_q;
-                const float *before = i ? oi - (size_t)m.NH * m.dh : vi;    // b_0 = 0: not used
-                for (int c = 0; c < m.dh; c++) oi[c] = b * before[c] + a * vi[c];
-                stat[stat_at(r, i, h, &m)] = a;
-                stat[stat_at(r, i, h, &m) + 1] = b;
+                for (int h = first; h < end; h++) {
+                    size_t at_q = at(r, i, h, &m, m.NH), at_k = at(r, i, h / group, &m, m.NKV);
+                    const float *vi = v + at_k;
+                    for (int c = 0; c < m.dh; c++) u[c] = q[at_q + c] * sigmoid(q[at_q + c]);
+                    float x = s * dot(u, k + at_k, m.dh);
+                    float higher = i == 0 || x > max[h] ? x : max[h];   // the new running maximum
+                    float old = i == 0 ? 0 : Z[h] * exp_fast(max[h] - higher);
+                    float new = exp_fast(x - higher);
+                    max[h] = higher;
+                    Z[h] = old + new;
+                    float a = new / Z[h], b = old / Z[h];
+                    float *oi = o + at_q;
+                    const float *before = i ? oi - (size_t)m.NH * m.dh : vi;    // b_0 = 0: not used
+                    for (int c = 0; c < m.dh; c++) oi[c] = b * before[c] + a * vi[c];
+                    stat[stat_at(r, i, h, &m)] = a;
+                    stat[stat_at(r, i, h, &m) + 1] = b;
+                }
             }
         }
+    }
+}
+
+// Head h at position j, backwards. P (dh) and E come from position j + 1 and go on to j - 1. add: dk
+// and dv hold what earlier query heads of the same key/value head have put there.
+static void nonapprox_step(float *dq, float *dk, float *dv, float *P, float *E, const float *g,
+                           const float *o, const float *stat, const float *q, const float *k,
+                           const float *v, int r, int j, int h, bool add, const Mix *m) {
+    size_t at_q = at(r, j, h, m, m->NH), at_k = at(r, j, h / (m->NH / m->NKV), m, m->NKV);
+    const float *gate = stat + stat_at(r, j, h, m), *vj = v + at_k;
+    const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;        // b_0 = 0: not used
+    float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0;
+    float s = (float)(1 / sqrt((double)m->dh)), lane[LANES] = {0}, hj = 0;
+    // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
+    int c = 0;
+    for (; c < m->dh; c++) P[c] = g[at_q + c] + b_next * P[c];
+    for (c = 0; c + LANES <= m->dh; c += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += P[c + l] * (vj[c + l] - before[c + l]);
+    for (; c < m->dh; c++) hj += P[c] * (vj[c] - before[c]);
+    for (int l = 0; l < LANES; l++) hj += lane[l];
+    float dx = a * (b * hj + *E);
+    *E = b * (*E - a * hj);
+    // in the forward this was x_j = s SiLU(q_j).k_j, so now
+    for (c = 0; c < m->dh; c++) {
+        float qc = q[at_q + c], sg = sigmoid(qc);
+        dq[at_q + c] = s * dx * k[at_k + c] * sg * (1 + qc * (1 - sg));
+        dk[at_k + c] = s * dx * qc * sg + (add ? dk[at_k + c] : 0);
+        dv[at_k + c] = a * P[c] + (add ? dv[at_k + c] : 0);
     }
 }
 
 static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
                                const float *stat, const float *q, const float *k, const float *v,
                                Mix m) {
-    int group = m.NH / m.NKV;
-    float s = (float)(1 / sqrt((double)m.dh));
+    int parts = head_parts(&m), group = m.NH / m.NKV;
 #pragma omp parallel for collapse(2)
     for (int r = 0; r < m.R; r++) {
-        for (int kv = 0; kv < m.NKV; kv++) {
-            float *P = work[omp_get_thread_num()].dmap;
-            for (int h = kv * group; h < (kv + 1) * group; h++) {
-                float E = 0, b_next = 0;
-                memset(P, 0, (size_t)m.dh * sizeof(float));
-                for (int j = m.T - 1; j >= 0; j--) {
-                    size_t at_q = at(r, j, h, &m, m.NH), at_k = at(r, j, kv, &m, m.NKV);
-                    const float *oj = o + at_q, *vj = v + at_k, *kj = k + at_k, *qj = q + at_q;
-                    const float *before = j ? oj - (size_t)m.NH * m.dh : vj;
-                    float a = stat[stat_at(r, j, h, &m)], b = stat[stat_at(r, j, h, &m) + 1];
-                    // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
-                    float lane[LANES] = {0}, hj = 0;
-                    int c = 0;
-                    for (c = 0; c < m.dh; c++) P[c] = g[at_q + c] + b_next * P[c];
-                    for (c = 0; c + LANES <= m.dh; c += LANES)
-                        for (int l = 0; l < LANES; l++)
-                            lane[l] += P[c + l] * (vj[c + l] - before[c + l]);
-                    for (; c < m.dh; c++) hj += P[c] * (vj[c] - before[c]);
-                    for (int l = 0; l < LANES; l++) hj += lane[l];
-                    float dx = a * (b * hj + E);
-                    E = b * (E - a * hj);
-                    b_next = b;
-                    // in the forward this was x_j = s SiLU(q_j).k_j, so now
-                    bool first = h == kv * group;               // later heads of the group add
-                    for (c = 0; c < m.dh; c++) {
-                        float sg = sigmoid(qj[c]);
-                        dq[at_q + c] = s * dx * kj[c] * sg * (1 + qj[c] * (1 - sg));
-                        dk[at_k + c] = s * dx * qj[c] * sg + (first ? 0 : dk[at_k + c]);
-                        dv[at_k + c] = a * P[c] + (first ? 0 : dv[at_k + c]);
-                    }
-                }
-            }
+        for (int part = 0; part < parts; part++) {
+            int first = share(m.NKV, part, parts) * group;
+            int end = share(m.NKV, part + 1, parts) * group;
+            float *E = work[omp_get_thread_num()].map, *P = E + m.NH;
+            memset(E, 0, (m.NH + (size_t)m.NH * m.dh) * sizeof(float));
+            for (int j = m.T - 1; j >= 0; j--)
+                for (int h = first; h < end; h++)
+                    nonapprox_step(dq, dk, dv, P + (size_t)h * m.dh, E + h, g, o, stat, q, k, v,
+                                   r, j, h, h % group != 0, &m);
         }
     }
 }
@@ -1330,25 +1346,37 @@ static void carve(Model *m, Arena *a) {
     m->eps = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
 }
 
-// The scratch of sections 2 and 4: for sequences of T positions and, over all rows, so many
-// key/value heads of dh channels.
-static size_t map_floats(int T, int dh) { return (size_t)QB * whole_panels(T > dh ? T : dh); }
-static size_t work_bytes(int T, int dh, int heads) {
-    size_t thread = 2 * map_floats(T, dh) + (size_t)QB * whole_panels(dh);
-    return sizeof(float) * (omp_get_max_threads() * thread + (size_t)2 * NC * KC
-                            + 3 * heads * head_floats(T, dh));
+// The scratch of sections 2 and 4, for the largest batch and length of a configuration. A block of
+// the map also has room for what the scan of nonapprox carries along.
+static size_t map_floats(const Config *c) {
+    size_t map = (size_t)QB * whole_panels(c->seq), scan = (size_t)c->dim + 3 * c->heads;
+    return map > scan ? map : scan;
 }
 
-static void make_work(int T, int dh, int heads) {
+static size_t queries_floats(const Config *c) {
+    return (size_t)QB * whole_panels(c->dim / c->heads);
+}
+
+static size_t heads_floats(const Config *c) {           // the batch, and at most two anchors
+    return (size_t)(c->batch + 2) * c->kv_heads * head_floats(c->seq, c->dim / c->heads);
+}
+
+static size_t work_bytes(const Config *c) {
+    size_t thread = 2 * map_floats(c) + queries_floats(c);
+    return sizeof(float) * ((size_t)2 * NC * KC + 3 * heads_floats(c)
+                            + omp_get_max_threads() * thread);
+}
+
+static void make_work(const Config *c) {
     int nt = omp_get_max_threads();
     panels = allocate((size_t)2 * NC * KC * sizeof(float), "packed panels");
     for (int i = 0; i < 3; i++)
-        packed_heads[i] = allocate(heads * head_floats(T, dh) * sizeof(float), "packed heads");
+        packed_heads[i] = allocate(heads_floats(c) * sizeof(float), "packed heads");
     work = allocate(nt * sizeof *work, "the threads");
     for (int t = 0; t < nt; t++) {
-        work[t].map = allocate(map_floats(T, dh) * sizeof(float), "a block of the map");
-        work[t].dmap = allocate(map_floats(T, dh) * sizeof(float), "a block of its gradient");
-        work[t].queries = allocate((size_t)QB * whole_panels(dh) * sizeof(float), "queries");
+        work[t].map = allocate(map_floats(c) * sizeof(float), "a block of the map");
+        work[t].dmap = allocate(map_floats(c) * sizeof(float), "a block of its gradient");
+        work[t].queries = allocate(queries_floats(c) * sizeof(float), "a block's queries");
     }
 }
 
@@ -1380,7 +1408,7 @@ static void model_plan(Model *m, const Config *c) {
 static void model_allocate(Model *m, uint64_t seed) {
     const Config *c = &m->c;
     size_t need = 4 * m->parameters * sizeof(float) + m->activation_bytes
-                + work_bytes(c->seq, c->dim / c->heads, rows_in(m, c->batch, 0) * c->kv_heads);
+                + work_bytes(c);
 #ifdef _SC_PHYS_PAGES
     double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if (have > 0 && (double)need > have)
@@ -2984,8 +3012,7 @@ static void print_start(const Settings *s, const Model *m, const Data *train, co
            c->qk_norm ? ", qk-norm" : "", c->untied ? ", untied" : "");
     printf("parameters  %.0f: embedding %.0f, mixing %.0f, mlp %.0f, norms %.0f, head %.0f\n",
            all, embed, attention, mlp, all - embed - attention - mlp - head, head);
-    double threads = (double)work_bytes(c->seq, c->dim / c->heads,
-                                        rows_in(m, c->batch, 0) * c->kv_heads);
+    double threads = (double)work_bytes(c);
     printf("memory      %.1f MB: weights %.1f, gradients %.1f, moments %.1f, kept for backward "
            "%.1f (mixers %.1f), scratch %.1f\n",
            4 * all / MB + ((double)m->activation_bytes + threads) / 1e6, all / MB, all / MB,
@@ -3202,7 +3229,7 @@ int main(int argc, char **argv) {
     model_plan(&m, &s.c);
     print_start(&s, &m, &data, &val, windows);
     model_allocate(&m, s.seed);
-    make_work(s.c.seq, s.c.dim / s.c.heads, rows_in(&m, s.c.batch, 0) * s.c.kv_heads);
+    make_work(&s.c);
     memcpy(m.anchor_tokens, anchor, (size_t)s.c.seq * sizeof(int));
     free(anchor);
     catch_signals();

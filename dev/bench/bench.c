@@ -796,7 +796,7 @@ static void print_peak(void) {
     Trainee t;
     struct rusage usage;
     trainee_open(&t, &c);
-    make_work(c.seq, c.dim / c.heads, (c.batch + 2) * c.kv_heads);
+    make_work(&c);
     double start = seconds();
     trainee_step(&t);
     double took = seconds() - start;
@@ -1039,7 +1039,8 @@ int main(int argc, char **argv) {
     if (opt.memory) rss = memory_part();
     openblas_open();
     printf("%sOpenBLAS  %s\n", opt.memory ? "\n" : "", openblas_text);
-    make_work(opt.seq > 8192 ? opt.seq : 8192, 64, 32);
+    make_work(&(Config){.seq = opt.seq > 8192 ? opt.seq : 8192, .batch = 4, .dim = 384, .heads = 6,
+                        .kv_heads = 6});
     if (opt.gemm) gemm = gemm_part(opt.quick ? 25 : 1e9);
     if (opt.steps) steps_part(ratios, began + (opt.quick ? 42 : 1e9));
     if (opt.steps && !opt.quick) growth_part();
