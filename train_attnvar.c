@@ -931,8 +931,8 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //          7e6 times the true value. No gradient passes through m: it cancels in a and b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
 
-// The heads of a row are dealt out in parts, as many as keep all threads busy. A thread walks through
-// the positions once for all heads of its part, since these lie side by side in memory.
+// The heads of a row are dealt out in parts, as many as keep all threads busy. A thread walks
+// through the positions once for all heads of its part: they lie side by side in memory.
 static int head_parts(const Mix *m) {
     int each = (omp_get_max_threads() + m->R - 1) / m->R;
     return min_int(each, m->NKV);
@@ -971,8 +971,8 @@ static void nonapprox_forward(float *o, float *stat, const float *q, const float
     }
 }
 
-// Head h at position j, backwards. P (dh) and E come from position j + 1 and go on to j - 1. add: dk
-// and dv hold what earlier query heads of the same key/value head have put there.
+// Head h at position j, backwards. P (dh) and E come from position j + 1 and go on to j - 1. add:
+// dk and dv hold what earlier query heads of the same key/value head have put there.
 static void nonapprox_step(float *dq, float *dk, float *dv, float *P, float *E, const float *g,
                            const float *o, const float *stat, const float *q, const float *k,
                            const float *v, int r, int j, int h, bool add, const Mix *m) {
