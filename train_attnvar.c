@@ -251,17 +251,18 @@ static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
 }
 
 // One tile, c (m,n) = c0 + a b, m <= MR, n <= NR: a (m,K) is read through its strides, b is a
-// packed panel (K,NR). c0 is NULL (zero) or a matrix whose row stride is ldc0.
-static void tile(float *c, size_t ldc, const float *c0, size_t ldc0,
-                 Mat a, const float *restrict b, int m, int n, int K) {
+// packed panel (K,NR). c0 is NULL (zero) or a matrix whose row stride is ldc0. A panel of a has all
+// MR rows, at strides known to the compiler; in place, rows beyond m repeat the last.
+static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, bool panel,
+                        const float *restrict b, int m, int n, int K) {
     vec acc[MR][NV];
-    const float *row[MR];                       // rows beyond m repeat the last and are not stored
+    const float *row[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
-        int r = i < m ? i : m - 1;
-        row[i] = a.p + r * a.rs;
+        int last = i < m ? i : m - 1;
+        row[i] = a.p + (panel ? i : last) * a.rs;
 #ifdef __GNUC__
-        __builtin_prefetch(c + r * ldc, 1);     // of c, so that it is there when the sums are
+        __builtin_prefetch(c + last * ldc, 1);  // so that c is there when the sums are
 #endif
 #pragma GCC unroll 16
         for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
@@ -307,10 +308,15 @@ static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
             for (int j = 0; j < N; j += NR) {
                 const float *panel = packed_b + (size_t)j * depth + (size_t)k0 * NR;
                 for (int i = i0; i < end; i += MR) {
-                    Mat y = packed ? (Mat){group + (i - i0) * kn, 1, MR}
-                                   : (Mat){x.p + (i - i0) * x.rs, x.rs, x.cs};
-                    tile(c + i * ldc + j, ldc, start ? start + i * ld + j : NULL, ld, y, panel,
-                         min_int(MR, end - i), min_int(NR, N - j), kn);
+                    float *out = c + i * ldc + j;
+                    const float *from = start ? start + i * ld + j : NULL;
+                    int m = min_int(MR, end - i), n = min_int(NR, N - j);
+                    if (packed)
+                        tile(out, ldc, from, ld, (Mat){group + (i - i0) * kn, 1, MR}, true,
+                             panel, m, n, kn);
+                    else
+                        tile(out, ldc, from, ld, (Mat){x.p + (i - i0) * x.rs, x.rs, x.cs}, false,
+                             panel, m, n, kn);
                 }
             }
         }
@@ -526,6 +532,7 @@ static void swiglu_backward(float *dgate, float *dup, const float *dy, const flo
 
 // Embedding: y_n = table[token_n].   tokens (N), table (V,C), y (N,C)
 static void embedding_forward(float *y, const int *tokens, const float *table, size_t N, int C) {
+#pragma omp parallel for
     for (size_t n = 0; n < N; n++)
         memcpy(y + n * C, table + (size_t)tokens[n] * C, C * sizeof(float));
 }
@@ -1743,7 +1750,8 @@ static void adamw(Model *m, const AdamW *a, int t, double lr, double norm) {
 }
 
 static void zero_gradients(Model *m) {
-    memset(m->tensors[0].g, 0, m->parameters * sizeof(float));
+#pragma omp parallel for
+    for (size_t e = 0; e < m->parameters; e++) m->tensors[0].g[e] = 0;
 }
 
 // ------------------------------------------------------------------------------------------------
