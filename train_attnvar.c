@@ -1656,7 +1656,7 @@ enum { MAX_FILES = 256, MAX_PAIRS = 256 };
 enum { HEADER_BYTES = 1024, MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
 
 typedef struct {
-    const char *path;
+    const char *path, *kind;    // kind: what it holds, "bytes" or "tokens"
     FILE *file;
     int width;                  // bytes a token: 1, 2 or 4
     size_t n;                   // tokens
@@ -1692,6 +1692,7 @@ static void shard_open(Shard *s, const char *path) {
              path, MAGIC_16, MAGIC_32, header[0], path);
     if (tokens && header[1] != version)
         fail("%s: version %d of the shard format, expected %d", path, header[1], version);
+    s->kind = tokens ? "tokens" : "bytes";
     s->width = !tokens ? 1 : narrow ? 2 : 4;
     s->n = !tokens ? (size_t)info.st_size : header[2] < 0 ? 0 : (size_t)header[2];
     size_t size = (tokens ? HEADER_BYTES : 0) + s->n * s->width;
@@ -1701,11 +1702,10 @@ static void shard_open(Shard *s, const char *path) {
              (size_t)info.st_size);
 }
 
-// Files that belong together hold bytes, all of them, or all tokens.
 static void expect_one_kind(const Shard *a, const Shard *b) {
-    if ((a->width == 1) != (b->width == 1))
-        fail("%s holds %s and %s holds %s: expected files of one kind", a->path,
-             a->width == 1 ? "bytes" : "tokens", b->path, b->width == 1 ? "bytes" : "tokens");
+    if (strcmp(a->kind, b->kind) != 0)
+        fail("%s holds %s and %s holds %s: expected files of one kind", a->path, a->kind, b->path,
+             b->kind);
 }
 
 static void data_open(Data *d, const char *const *paths, int count) {
@@ -1753,9 +1753,8 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
     }
 }
 
-enum { PIECE = 4096 };
-
 // For a walk over all tokens: those from `at` on, at most PIECE, and none from `end` on; how many.
+enum { PIECE = 4096 };
 static size_t read_piece(const Data *d, size_t at, size_t end, int *tokens) {
     size_t n = end - at < PIECE ? end - at : PIECE;
     read_tokens(d, at, (int)n, tokens);
@@ -1779,6 +1778,7 @@ static int data_largest(const Data *d, int limit) {
     return largest;
 }
 
+// Ends the run if the data do not hold one window.
 static void data_expect(const Data *d, int T, const char *role) {
     if (d->n < (size_t)T + 1)
         fail("%s: %zu tokens for %s, fewer than one window of --seq %d + 1: give a longer file or "
@@ -1817,12 +1817,12 @@ static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, in
 
 static void recall_open(Data *d, int pairs, int V, int T) {
     *d = (Data){.pairs = pairs, .vocab = V};
-    if (V < 4 || pairs > V / 2 - 1)
-        fail("recall: --pairs %d need as many different keys, --vocab %d has %d: expected --vocab "
-             "%d or more", pairs, V, V / 2 - 1, 2 * pairs + 2);
+    if (pairs > V / 2 - 1)
+        fail("recall: --pairs %d need as many keys, --vocab %d has %d: expected --vocab %d or more",
+             pairs, V, V / 2 - 1, 2 * pairs + 2);
     if (T < 4 * pairs)
-        fail("recall: --pairs %d take %d positions and as many to ask again, --seq %d: expected %d "
-             "or more", pairs, 2 * pairs, T, 4 * pairs);
+        fail("recall: --pairs %d are too many for --seq %d: expected %d or more", pairs, T,
+             4 * pairs);
 }
 
 // A window: T inputs from position `at` on, and the T tokens that follow each of them.
@@ -1863,31 +1863,28 @@ static size_t validation_windows(const Data *d, int B, int T, int batches) {
 enum { FLOORS_VOCAB = 1024 };
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
-    int piece[PIECE], before = -1;              // no token stands before the first
-    size_t *one = allocate(((size_t)V + 2) * V * sizeof *one, "counts");    // [b]: b occurs
-    size_t *from = one + V, *two = from + V;    // [a]: a has a follower; [a*V + b]: it is b
-    for (size_t at = 0, n; at < train->n; at += n) {
+    size_t *from = allocate(((size_t)V + 1) * V * sizeof *from, "counts");  // [a]: a is followed
+    size_t *two = from + V, scored = windows * (size_t)T;                   // [a*V + b]: by b
+    int piece[PIECE], last = 0;
+    for (size_t at = 0, n; at + 1 < train->n; at += n - 1) {
         n = read_piece(train, at, train->n, piece);
-        for (size_t i = 0; i < n; before = piece[i++]) {
-            one[piece[i]]++;
-            if (before >= 0) from[before]++, two[(size_t)before * V + piece[i]]++;
+        for (size_t i = 1; i < n; i++) {
+            from[piece[i - 1]]++;
+            two[(size_t)piece[i - 1] * V + piece[i]]++;
         }
+        last = piece[n - 1];                    // the one token that occurs and is not followed
     }
-    double sum1 = 0, sum2 = 0;
-    size_t scored = windows * (size_t)T;        // all but the first of scored + 1 tokens
-    before = -1;
-    for (size_t at = 0, n; at <= scored; at += n) {
+    *unigram = *bigram = 0;
+    for (size_t at = 0, n; at < scored; at += n - 1) {
         n = read_piece(val, at, scored + 1, piece);
-        for (size_t i = 0; i < n; before = piece[i++]) {
-            if (before < 0) continue;
-            size_t a = before, b = piece[i];
-            sum1 -= log(((double)one[b] + 1) / ((double)train->n + V));
-            sum2 -= log(((double)two[a * V + b] + 1) / ((double)from[a] + V));
+        for (size_t i = 1; i < n; i++) {
+            int a = piece[i - 1], b = piece[i];
+            double one = (double)from[b] + (b == last), both = (double)two[(size_t)a * V + b];
+            *unigram -= log((one + 1) / ((double)train->n + V)) / (double)scored;
+            *bigram -= log((both + 1) / ((double)from[a] + V)) / (double)scored;
         }
     }
-    *unigram = sum1 / (double)scored;
-    *bigram = sum2 / (double)scored;
-    free(one);
+    free(from);
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -1910,28 +1907,6 @@ static Path path_in(const char *dir, const char *name, const char *suffix) {
     Path p;
     snprintf(p.s, sizeof p.s, "%s/%s%s", dir, name, suffix);
     return p;
-}
-
-// A text that grows as it is printed to; closed, it is whole and the caller's to free.
-static FILE *text_open(char **text, size_t *n) {
-    FILE *f = open_memstream(text, n);
-    if (!f) fail("no memory for a text");
-    return f;
-}
-
-static void text_close(FILE *f) {
-    if (ferror(f) || fclose(f) != 0) fail("no memory for a text");
-}
-
-// s as a JSON string, quotes and all. Bytes beyond ASCII pass as they are.
-static void print_quoted(FILE *f, const char *s) {
-    putc('"', f);
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\') fprintf(f, "\\%c", *s);
-        else if ((unsigned char)*s < ' ') fprintf(f, "\\u%04x", (unsigned)*s);
-        else putc(*s, f);
-    }
-    putc('"', f);
 }
 
 // What a file holds, listed once for writing and reading: the model's tensors and anchors, or the
@@ -1971,23 +1946,20 @@ static Entry *entries(const Model *m, bool optimizer, int *count) {
 // the caller sees by ferror().
 static void write_safetensors(FILE *f, const Model *m, bool optimizer, int step, const char *more) {
     union { float32 value; int32_t token; } piece[1024];
-    char *header;
-    size_t length, offset = 0;
+    size_t offset = 0;
     int count;
     Entry *list = entries(m, optimizer, &count);
-    FILE *text = text_open(&header, &length);
-    fprintf(text, "{\"__metadata__\":{\"format\":\"pt\",\"step\":\"%d\",%s}", step, more);
+    fprintf(f, "%8s{\"__metadata__\":{\"format\":\"pt\",\"step\":\"%d\",%s}", "", step, more);
     for (const Entry *e = list; e < list + count; offset += 4 * e++->size) {
-        fprintf(text, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e->name, e->tokens ? "I32" : "F32");
-        for (int d = 0; d < e->dims; d++) fprintf(text, "%s%llu", d ? "," : "", e->dim[d]);
-        fprintf(text, "],\"data_offsets\":[%zu,%zu]}", offset, offset + 4 * e->size);
+        fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e->name, e->tokens ? "I32" : "F32");
+        for (int d = 0; d < e->dims; d++) fprintf(f, "%s%llu", d ? "," : "", e->dim[d]);
+        fprintf(f, "],\"data_offsets\":[%zu,%zu]}", offset, offset + 4 * e->size);
     }
-    fprintf(text, "}");
-    fflush(text);                                       // now length is known
-    fprintf(text, "%*s", (int)(-length % 8), "");
-    text_close(text);
-    fwrite(&(uint64_t){length}, 8, 1, f);
-    fwrite(header, 1, length, f);
+    fprintf(f, "%-*s", 8 - (int)(ftello(f) % 8), "}");          // and spaces
+    uint64_t length = (uint64_t)ftello(f) - 8;
+    fseeko(f, 0, SEEK_SET);
+    fwrite(&length, 8, 1, f);
+    fseeko(f, 0, SEEK_END);
     for (const Entry *e = list; e < list + count; e++) {
         for (size_t at = 0, n; at < e->size; at += n) {
             n = e->size - at < 1024 ? e->size - at : 1024;
@@ -1998,7 +1970,7 @@ static void write_safetensors(FILE *f, const Model *m, bool optimizer, int step,
             fwrite(piece, 4, n, f);
         }
     }
-    free(header), free(list);
+    free(list);
 }
 
 // A header as it is read: tensors with their place in the file, and the metadata. All strings lie
@@ -2081,30 +2053,23 @@ static int json_numbers(Header *h, unsigned long long *out, int n) {
     return count;
 }
 
-static void json_metadata(Header *h) {
+// An object: a tensor's, into f; or with f NULL the metadata, strings all.
+static void json_object(Header *h, Found *f) {
+    static const char *const members = "dtype, shape and data_offsets";
+    int places = f ? 0 : 2;
     json_expect(h, '{');
-    if (json_accept(h, '}')) return;
+    if (json_accept(h, '}') && !f) return;
     do {
-        h->meta[h->metas].key = json_string(h);
+        char *key = json_string(h);
         json_expect(h, ':');
-        h->meta[h->metas++].value = json_string(h);
-    } while (json_accept(h, ','));
-    json_expect(h, '}');
-}
-
-static void json_tensor(Header *h, Found *f) {
-    int places = 0;
-    json_expect(h, '{');
-    do {
-        const char *key = json_string(h);
-        json_expect(h, ':');
-        if (strcmp(key, "dtype") == 0) f->dtype = json_string(h);
+        if (!f) h->meta[h->metas].key = key, h->meta[h->metas++].value = json_string(h);
+        else if (strcmp(key, "dtype") == 0) f->dtype = json_string(h);
         else if (strcmp(key, "shape") == 0) f->dims = json_numbers(h, f->dim, 4);
         else if (strcmp(key, "data_offsets") == 0) places = json_numbers(h, f->place, 2);
-        else json_fail(h, "dtype, shape and data_offsets");
+        else json_fail(h, members);
     } while (json_accept(h, ','));
     json_expect(h, '}');
-    if (!f->dtype || places != 2) json_fail(h, "dtype, shape and data_offsets");
+    if (places != 2 || (f && !f->dtype)) json_fail(h, members);
 }
 
 // Reads h->text, n bytes. The tensors must stand in the order of their bytes, as this program and
@@ -2115,17 +2080,14 @@ static void parse_header(Header *h, size_t n) {
     do {
         char *name = json_string(h);
         json_expect(h, ':');
-        if (strcmp(name, "__metadata__") == 0) {
-            json_metadata(h);
-            continue;
-        }
-        Found *f = &h->found[h->count++];
+        Found *f = strcmp(name, "__metadata__") == 0 ? NULL : &h->found[h->count++];
+        json_object(h, f);
+        if (!f) continue;
         f->name = name;
-        json_tensor(h, f);
         if (f->place[0] != at || f->place[1] < at || f->place[1] > h->bytes)
             fail("%s: tensor %s lies at bytes %llu to %llu of %llu, expected it to begin at %llu: "
-                 "tensors overlap, leave a gap, or the file is cut short", h->path.s, f->name,
-                 f->place[0], f->place[1], h->bytes, at);
+                 "an overlap, a gap, or the file is cut short", h->path.s, f->name, f->place[0],
+                 f->place[1], h->bytes, at);
         at = f->place[1];
     } while (json_accept(h, ','));
     json_expect(h, '}');
@@ -2169,13 +2131,10 @@ static const char *header_get(const Header *h, const char *key) {
 
 static uint64_t header_number(const Header *h, const char *key) {
     const char *text = header_get(h, key);
-    char *end = NULL;
-    errno = 0;
-    uint64_t n = text && isdigit((unsigned char)*text) ? strtoull(text, &end, 10) : 0;
-    if (!end || *end || errno)
+    if (!text || !*text || text[strspn(text, "0123456789")])
         fail("%s: its metadata has %s %s, expected a whole number: not written by this program",
              h->path.s, key, text ? text : "missing");
-    return n;
+    return strtoull(text, NULL, 10);
 }
 
 // Fills the entries from the file. Every one must be there in its shape, and nothing else; with
@@ -2223,41 +2182,47 @@ static void write_config(FILE *f, const Config *c) {
     char letters[MAX_LAYERS + 1];
     layer_string(c, letters);
     bool qwen2 = !c->qk_norm && strspn(letters, "S") == strlen(letters);
-    fprintf(f, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n",
-            qwen2 ? "Qwen2ForCausalLM" : "AttnvarForCausalLM", qwen2 ? "qwen2" : "attnvar");
-    fprintf(f, "  \"vocab_size\": %d,\n  \"hidden_size\": %d,\n  \"intermediate_size\": %d,\n"
+    fprintf(f, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n"
+            "  \"vocab_size\": %d,\n  \"hidden_size\": %d,\n  \"intermediate_size\": %d,\n"
             "  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n"
-            "  \"num_key_value_heads\": %d,\n  \"max_position_embeddings\": %d,\n",
-            c->vocab, c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->seq);
-    fprintf(f, "  \"rope_theta\": %.17g,\n  \"rms_norm_eps\": 1e-06,\n  \"hidden_act\": \"silu\",\n"
+            "  \"num_key_value_heads\": %d,\n  \"max_position_embeddings\": %d,\n"
+            "  \"rope_theta\": %.17g,\n  \"rms_norm_eps\": 1e-06,\n  \"hidden_act\": \"silu\",\n"
             "  \"initializer_range\": 0.02,\n  \"attention_dropout\": 0.0,\n"
             "  \"use_sliding_window\": false,\n  \"tie_word_embeddings\": %s,\n"
-            "  \"torch_dtype\": \"float32\"", c->rope_base, c->untied ? "false" : "true");
+            "  \"torch_dtype\": \"float32\"",
+            qwen2 ? "Qwen2ForCausalLM" : "AttnvarForCausalLM", qwen2 ? "qwen2" : "attnvar",
+            c->vocab, c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->seq, c->rope_base,
+            c->untied ? "false" : "true");
     if (!qwen2)
         fprintf(f, ",\n  \"attnvar_layers\": \"%s\",\n  \"attnvar_qk_norm\": %s", letters,
                 c->qk_norm ? "true" : "false");
     fprintf(f, "\n}\n");
 }
 
+// What a run keeps in its folder; all but the log are its checkpoint, in the order of renaming.
+enum { LOG, CONFIG, OPTIM, WEIGHTS, RUN_FILES };
+static const char *const run_files[] = {"log.csv", "config.json", "optim.safetensors",
+                                        "model.safetensors"};
+
 // Saves after `step` steps; metadata: the settings, as JSON members. All files are complete on disk
 // before the first is renamed; the model comes last. If the program is killed between two renames,
 // checkpoint_open() finishes them. If a file cannot be written, the checkpoint before stays.
 static void checkpoint_save(const Model *m, const char *dir, const char *metadata, int step,
                             uint64_t rng) {
-    static const char *const name[] = {"config.json", "optim.safetensors", "model.safetensors"};
+    const char *const *name = run_files;
     char rng_member[40];
     snprintf(rng_member, sizeof rng_member, "\"rng\":\"%llu\"", (unsigned long long)rng);
-    for (int i = 0; i < 3; i++) {
+    for (int i = CONFIG; i < RUN_FILES; i++) {
         FILE *f = fopen(path_in(dir, name[i], ".tmp").s, "wb");
-        if (f && i == 0) write_config(f, &m->c);
-        if (f && i > 0) write_safetensors(f, m, i == 1, step, i == 1 ? rng_member : metadata);
+        if (f && i == CONFIG) write_config(f, &m->c);
+        else if (f) write_safetensors(f, m, i == OPTIM, step, i == OPTIM ? rng_member : metadata);
         if (f && !ferror(f) && fflush(f) == 0 && fsync(fileno(f)) == 0 && fclose(f) == 0) continue;
         int error = errno;
-        for (int k = 0; k <= i; k++) remove(path_in(dir, name[k], ".tmp").s);
+        for (int k = CONFIG; k <= i; k++) remove(path_in(dir, name[k], ".tmp").s);
         fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
              name[i], strerror(error));
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = CONFIG; i < RUN_FILES; i++)
         if (rename(path_in(dir, name[i], ".tmp").s, path_in(dir, name[i], "").s) != 0)
             fail("%s/%s.tmp: cannot be renamed: %s", dir, name[i], strerror(errno));
 }
@@ -2469,20 +2434,24 @@ static void print_help(const Settings *s) {
                sizes[i].steps, sizes[i].lr, sizes[i].beta2);
 }
 
-// The row of a table that begins with this name; if there is none, the failure lists the names.
-static int find_name(const char *what, const char *name, const void *table, size_t row, int count) {
-    char known[256] = "";
-    for (int i = 0; i < count; i++) {
+// The row of a table whose first member is this name, of n characters. If there is none, -1; or,
+// where the table's rows are called something, a failure that lists them.
+#define FIND(table, name, n, called) \
+    find_name(table, sizeof *table, sizeof table / sizeof *table, name, n, called)
+static int find_name(const void *table, size_t row, size_t rows, const char *name, size_t n,
+                     const char *called) {
+    char known[256];
+    for (size_t i = 0, used = 0; i < rows; i++) {
         const char *entry = *(const char *const *)((const char *)table + i * row);
-        if (strcmp(entry, name) == 0) return i;
-        size_t used = strlen(known);
-        snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", entry);
+        if (strlen(entry) == n && strncmp(entry, name, n) == 0) return (int)i;
+        if (called) used += snprintf(known + used, sizeof known - used, i ? ", %s" : "%s", entry);
     }
-    fail("unknown %s '%s': expected one of %s", what, name, known);
+    if (called) fail("unknown %s '%s': expected one of %s", called, name, known);
+    return -1;
 }
 
 static void apply_size(Settings *s, const char *name) {
-    int i = find_name("size", name, sizes, sizeof *sizes, SIZES);
+    int i = FIND(sizes, name, strlen(name), "size");
     Config *c = &s->c;
     s->size = name;
     c->dim = sizes[i].dim, c->layers = sizes[i].layers, c->heads = sizes[i].heads;
@@ -2496,41 +2465,24 @@ static void set_option(Settings *s, const Option *o, const char *text) {
     errno = 0;
     if (o->type == TEXT || o->type == LIST) {
         *(const char **)at = text;
-    } else if (o->type == REAL) {
-        double x = *(double *)at = strtod(text, &end);
-        if (end == text || *end || !(x >= o->low && x <= o->high))
-            fail("--%s '%s': expected a number from %g to %g", o->name, text, o->low, o->high);
     } else if (o->type == SEED) {
         unsigned long long n = s->seed = strtoull(text, &end, 10);
         if (!isdigit((unsigned char)*text) || *end || errno || n >> 62)
             fail("--%s '%s': expected a whole number from 0 to 2^62 - 1", o->name, text);
     } else {
-        long long n = strtoll(text, &end, 10);
-        if (end == text || *end || errno || (double)n < o->low || (double)n > o->high)
-            fail("--%s '%s': expected a whole number from %.0f to %.0f",
+        double x = strtod(text, &end);
+        bool real = o->type == REAL;
+        if (end == text || *end || !(x >= o->low && x <= o->high) || (!real && x != floor(x)))
+            fail(real ? "--%s '%s': expected a number from %g to %g"
+                      : "--%s '%s': expected a whole number from %.0f to %.0f",
                  o->name, text, o->low, o->high);
-        *(int *)at = (int)n;
+        if (real) *(double *)at = x;
+        else *(int *)at = (int)x;
     }
 }
 
-static const Option *find_option(const char *name, size_t length) {
-    for (const Option *o = options; o < options + OPTIONS; o++)
-        if (strlen(o->name) == length && strncmp(o->name, name, length) == 0) return o;
-    return NULL;
-}
-
 static const char *given_text(char **given, const char *name) {
-    return given[find_option(name, strlen(name)) - options];
-}
-
-// list (allocated, or NULL) with one more line.
-static char *add_line(char *list, const char *line) {
-    size_t before = list ? strlen(list) + 1 : 0;
-    list = realloc(list, before + strlen(line) + 1);
-    if (!list) fail("no memory for the names of the data");
-    if (before) list[before - 1] = '\n';
-    strcpy(list + before, line);
-    return list;
+    return given[FIND(options, name, strlen(name), NULL)];
 }
 
 // Reads --name value and --name=value. given[i] becomes what options[i] was given last; of a LIST,
@@ -2542,43 +2494,47 @@ static void parse(const Settings *defaults, int argc, char **argv, char **given)
             print_help(defaults);
             exit(0);
         }
-        const Option *o = strncmp(word, "--", 2) ? NULL
-                        : find_option(word + 2, strcspn(word + 2, "="));
-        if (!o) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
+        int which = strncmp(word, "--", 2) == 0
+                  ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
+        const Option *o = &options[which < 0 ? 0 : which];
+        if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
         if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value + 1);
         if (o->type == FLAG) value = "1";
         else if (value) value++;
         else if (++i < argc) value = argv[i];
         else fail("--%s wants a value: run ./train_attnvar --help", o->name);
-        char **text = &given[o - options];
-        *text = o->type == LIST ? add_line(*text, value) : value;
+        char **text = &given[which];
+        if (o->type == LIST) {
+            size_t used = *text ? strlen(*text) + 1 : 0, room = used + strlen(value) + 1;
+            char *lines = allocate(room, "the names of the data");
+            snprintf(lines, room, "%s%s%s", used ? *text : "", used ? "\n" : "", value);
+            free(*text);
+            value = lines;
+        }
+        *text = value;
     }
 }
 
 // The variant of every layer, from --attn and --layout.
 static void set_layers(Config *c, const char *attn, const char *layout, bool attn_given) {
-    int simple = find_name("variant", attn, variants, sizeof *variants, VARIANTS), count = 0;
-    for (int i = 0; i < LAYOUTS; i++) {
-        if (strcmp(layouts[i].name, layout) != 0) continue;
-        for (int l = 0; l < c->layers; l++)
-            c->kind[l] = stays_standard(i, l + 1, c->layers) ? STANDARD : simple;
-        return;
-    }
+    int simple = FIND(variants, attn, strlen(attn), "variant"), count = 0;
+    int named = FIND(layouts, layout, strlen(layout), NULL);
+    for (int l = 0; l < c->layers && named >= 0; l++)
+        c->kind[l] = stays_standard(named, l + 1, c->layers) ? STANDARD : simple;
+    if (named >= 0) return;
     if (attn_given)
         fail("--layout %s names every layer's variant, or is no layout: leave out --attn %s, or "
              "name a layout (--help lists them)", layout, attn);
-    bool names = strchr(layout, ',') != NULL || islower((unsigned char)*layout);
+    bool letters = !strchr(layout, ',') && !islower((unsigned char)*layout);
     for (const char *p = layout; *p; count++) {
-        int length = names ? (int)strcspn(p, ",") : 1, v = 0;
-        while (v < VARIANTS && !(names ? strlen(variants[v].name) == (size_t)length &&
-                                         strncmp(p, variants[v].name, length) == 0
-                                       : *p == variants[v].letter)) v++;
-        if (v == VARIANTS)
+        int length = letters ? 1 : (int)strcspn(p, ",");
+        int kind = letters ? VARIANTS - 1 : FIND(variants, p, length, NULL);
+        while (letters && kind >= 0 && variants[kind].letter != *p) kind--;
+        if (kind < 0)
             fail("--layout %s: '%.*s' is no layout and no variant: expected a layout, a letter a "
                  "layer, or names with commas: --help lists them all", layout, length, p);
-        if (count < MAX_LAYERS) c->kind[count] = v;
-        p += length;
-        if (names && *p == ',') p++;
+        if (count < MAX_LAYERS) c->kind[count] = kind;
+        p += length + (!letters && p[length] == ',');
     }
     if (count != c->layers)
         fail("--layout %s names %d layers, the model has %d: give one for each, or --layers %d",
@@ -2588,11 +2544,9 @@ static void set_layers(Config *c, const char *attn, const char *layout, bool att
 static void check_config(const Config *c) {
     int dh = c->dim / c->heads;
     if (c->dim % c->heads != 0)
-        fail("--dim %d is not a multiple of --heads %d: each head takes dim/heads channels",
-             c->dim, c->heads);
+        fail("--dim %d is not a multiple of --heads %d", c->dim, c->heads);
     if (c->heads % c->kv_heads != 0)
-        fail("--heads %d is not a multiple of --kv-heads %d: each key/value head serves as many "
-             "query heads", c->heads, c->kv_heads);
+        fail("--heads %d is not a multiple of --kv-heads %d", c->heads, c->kv_heads);
     if (((double)c->batch + 2) * c->seq > 1 << 30)
         fail("--batch %d times --seq %d is more than 2^30 positions", c->batch, c->seq);
     for (int l = 0; l < c->layers; l++) {
@@ -2600,9 +2554,8 @@ static void check_config(const Config *c) {
             fail("head size %d (--dim %d / --heads %d) is odd: RoPE turns pairs of channels, so %s "
                  "needs an even one", dh, c->dim, c->heads, variants[c->kind[l]].name);
         if (c->kind[l] == MLP && c->kv_heads != c->heads)
-            fail("mlp with --kv-heads %d and --heads %d: its gate (as wide as q) and its up "
-                 "projection (as wide as k) are multiplied, so they must be equally wide: leave "
-                 "out --kv-heads", c->kv_heads, c->heads);
+            fail("mlp with --kv-heads %d and --heads %d: its gate, in place of q, and its up, in "
+                 "place of k, must be equally wide: leave out --kv-heads", c->kv_heads, c->heads);
     }
 }
 
@@ -2624,8 +2577,8 @@ static void take_settings(Settings *s, char **given) {
             fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
                  "another run", o->name, mine, dir, kept);
         if (*text) continue;
-        if (o->type == TEXT || o->type == LIST) kept = *kept ? strdup(kept) : NULL;
-        set_option(s, o, kept);
+        bool is_text = o->type == TEXT || o->type == LIST;
+        set_option(s, o, !*kept ? "" : is_text ? strdup(kept) : kept);      // h does not last
         *text = "";
     }
     const char *letters = header_get(&h, "layers-as-letters");
@@ -2640,18 +2593,17 @@ static void take_settings(Settings *s, char **given) {
     header_close(&h);
 }
 
-static bool is_recall(const Settings *s) { return strcmp(s->data, "recall") == 0; }
-
 // All options: the defaults, over them those of the size, then what the command line gives or a
 // checkpoint keeps, then what follows from these.
 static Settings settings(int argc, char **argv) {
     char *given[OPTIONS] = {NULL};
     Settings s = {
-        .c = {.rope_base = 10000}, .attn = "standard", .layout = "uniform",
+        .c = {.rope_base = 10000},              // vocab 0, sample -1: open_data() finds what is due
+        .attn = "standard", .layout = "uniform",
         .data = "dev/data/austen_train.txt", .val = "dev/data/austen_val.txt",
         .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .pairs = 8,
-        .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200, .seed = 1,
-        .threads = omp_get_max_threads(),
+        .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200, .sample = -1,
+        .seed = 1, .threads = omp_get_max_threads(),
     };
     apply_size(&s, "tiny");
     parse(&s, argc, argv, given);
@@ -2660,17 +2612,15 @@ static Settings settings(int argc, char **argv) {
     for (int i = 0; i < OPTIONS; i++)
         if (given[i]) set_option(&s, &options[i], given[i]);
     if (s.resume && !s.out) fail("--resume wants to know which run: --out DIR");
-    if (s.resume && s.force) fail("--resume goes on with a run, --force overwrites it: give one");
-    if (s.resume && s.init) fail("--resume and --init both say where to start: give one");
+    if (s.resume && (s.force || s.init))
+        fail("--resume goes on with a run, --force and --init start another: give one");
     if (data && !given_text(given, "val")) s.val = NULL;
     if (s.resume || s.init) take_settings(&s, given);
-    if (is_recall(&s) && given_text(given, "val") && s.val)
-        fail("--val %s: recall makes its own validation data: leave it out", s.val);
+    if (s.val && !*s.val) s.val = NULL;
+    if (s.anchor && !*s.anchor) s.anchor = NULL;
     if (!given_text(given, "kv-heads")) s.c.kv_heads = s.c.heads;
     if (!given_text(given, "min-lr")) s.min_lr = s.lr / 10;
     if (!given_text(given, "warmup")) s.warmup = s.steps / 20;
-    if (!given_text(given, "vocab")) s.c.vocab = 0;              // found in the data
-    if (!given_text(given, "sample")) s.sample = -1;             // open_data() knows
     set_layers(&s.c, s.attn, s.layout, given_text(given, "attn") != NULL);
     check_config(&s.c);
     if (s.anchor && !uses(&s.c, QK_TEXT_ANCHOR))
@@ -2685,8 +2635,9 @@ static Settings settings(int argc, char **argv) {
 static void open_lines(Data *d, const char *lines) {
     const char *path[MAX_FILES];
     int count = 0;
-    for (char *p = strtok(strdup(lines), "\n"); p; p = strtok(NULL, "\n")) {
+    for (char *p = strdup(lines), *next; p; p = next) {
         if (count == MAX_FILES) fail("--data or --val: more than %d files", MAX_FILES);
+        if ((next = strchr(p, '\n'))) *next++ = 0;
         path[count++] = p;
     }
     data_open(d, path, count);
@@ -2695,7 +2646,8 @@ static void open_lines(Data *d, const char *lines) {
 // Opens the data and settles what depends on it: the vocabulary, the sample.
 static void open_data(Settings *s, Data *train, Data *val) {
     int *V = &s->c.vocab, largest = 255;
-    if (is_recall(s)) {
+    if (strcmp(s->data, "recall") == 0) {
+        if (s->val) fail("--val %s: recall makes its own validation data: leave it out", s->val);
         if (!*V) *V = 64;
         if (s->sample < 0) s->sample = 0;
         recall_open(train, s->pairs, *V, s->c.seq);
@@ -2788,13 +2740,11 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
                "(1/pairs)\n\n", 1.0 / (V - V / 2), 1.0 / train->pairs);
         return;
     }
-    const char *unit = data_is_bytes(train) ? "bytes" : "tokens";
-    printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n",
-           train->shard[0].path, train->shards > 1 ? " and more" : "", train->n, unit, V,
-           s->steps, B, T);
-    printf("validation  %s%s: %zu %s, the first %zu scored\n", val->shard[0].path,
-           !s->val ? " (last tenth)" : val->shards > 1 ? " and more" : "", val->n, unit,
-           windows * (size_t)T);
+    const Shard *a = &train->shard[0], *b = &val->shard[0];
+    printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n", a->path,
+           train->shards > 1 ? " and more" : "", train->n, a->kind, V, s->steps, B, T);
+    printf("validation  %s%s: %zu %s, the first %zu scored\n", b->path, !s->val ? " (last tenth)"
+           : val->shards > 1 ? " and more" : "", val->n, b->kind, windows * (size_t)T);
     printf("floors      chance ln V %.4f", log((double)V));
     if (V <= FLOORS_VOCAB) {
         double unigram, bigram;
@@ -2806,40 +2756,38 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
     fflush(stdout);
 }
 
-static void print_duration(double s) {
-    if (s < 60) printf("%.0fs", s);
-    else if (s < 3600) printf("%dm%02ds", (int)s / 60, (int)s % 60);
-    else printf("%.0fh%02dm", floor(s / 3600), (int)(fmod(s, 3600) / 60));
-}
-
 // What a checkpoint keeps of the settings, as JSON members; and the size of the data, which must
 // not change under a run.
 static char *settings_metadata(const Settings *s, const Data *train, const Data *val) {
     char letters[MAX_LAYERS + 1], number[32], *text;
     size_t n;
-    FILE *f = text_open(&text, &n);
+    FILE *f = open_memstream(&text, &n);
+    if (!f) fail("no memory for the settings");
     layer_string(&s->c, letters);
     fprintf(f, "\"layers-as-letters\":\"%s\",\"train-tokens\":\"%zu\",\"val-tokens\":\"%zu\"",
             letters, train->n, val->n);
     for (const Option *o = options; o < options + OPTIONS; o++) {
         if (o->keeper == FREE) continue;
-        fprintf(f, ",\"%s\":", o->name);
-        print_quoted(f, option_text(s, o, number));
+        fprintf(f, ",\"%s\":\"", o->name);
+        for (const char *t = option_text(s, o, number); *t; t++) {
+            if (*t == '"' || *t == '\\') fprintf(f, "\\%c", *t);
+            else if ((unsigned char)*t < ' ') fprintf(f, "\\u%04x", (unsigned)*t);
+            else putc(*t, f);
+        }
+        putc('"', f);
     }
-    text_close(f);
+    if (ferror(f) || fclose(f) != 0) fail("no memory for the settings");
     return text;
 }
 
 // --out: makes the folder, refuses to touch a run that is there, opens log.csv to add to it.
 static FILE *open_out(const Settings *s, int step) {
-    static const char *const names[] = {"log.csv", "config.json", "model.safetensors",
-                                        "optim.safetensors"};
     char line[512];
     if (!s->out) return NULL;
     if (mkdir(s->out, 0777) != 0 && errno != EEXIST)
         fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
-    for (int i = 0; i < 4 && !s->resume; i++) {
-        Path path = path_in(s->out, names[i], "");
+    for (int i = 0; i < RUN_FILES && !s->resume; i++) {
+        Path path = path_in(s->out, run_files[i], "");
         if (access(path.s, F_OK) == 0 && !s->force)
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
                  "by --force", s->out, path.s);
@@ -2938,10 +2886,10 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         bool done = step == s->steps;
         snprintf(what, sizeof what, "step %5d", step);
         if (step % s->log_every == 0 || done || step == first + 1) {
-            printf("%s  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  ", what, loss, lr, norm,
-                   (double)(step - logged) * B * T / (now - last - other));
-            print_duration((now - start) / (step - first) * (s->steps - step));
-            printf(" left\n");
+            long long left = (long long)((now - start) / (step - first) * (s->steps - step));
+            printf("%s  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  %lld:%02lld:%02lld left\n",
+                   what, loss, lr, norm, (double)(step - logged) * B * T / (now - last - other),
+                   left / 3600, left / 60 % 60, left % 60);
             last = now, logged = step, other = 0;
         }
         if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f,", step, loss, lr, norm, rate);
