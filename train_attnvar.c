@@ -2581,6 +2581,8 @@ static void take_settings(Settings *s, char **given) {
         set_option(s, o, !*kept ? "" : is_text ? strdup(kept) : kept);      // h does not last
         *text = "";
     }
+    if (s->val && !*s->val) s->val = NULL;
+    if (s->anchor && !*s->anchor) s->anchor = NULL;
     const char *letters = header_get(&h, "layers-as-letters");
     if (!letters) fail("%s: its metadata names no layers: not written by this program", h.path.s);
     if (!given_text(given, "attn") && !given_text(given, "layout")) s->layout = strdup(letters);
@@ -2616,8 +2618,6 @@ static Settings settings(int argc, char **argv) {
         fail("--resume goes on with a run, --force and --init start another: give one");
     if (data && !given_text(given, "val")) s.val = NULL;
     if (s.resume || s.init) take_settings(&s, given);
-    if (s.val && !*s.val) s.val = NULL;
-    if (s.anchor && !*s.anchor) s.anchor = NULL;
     if (!given_text(given, "kv-heads")) s.c.kv_heads = s.c.heads;
     if (!given_text(given, "min-lr")) s.min_lr = s.lr / 10;
     if (!given_text(given, "warmup")) s.warmup = s.steps / 20;
