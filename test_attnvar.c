@@ -1192,8 +1192,8 @@ static void test_settings(void) {
                      "--layout", "NSNSNS", "--data", "some", "--threads", "1"};
     Settings s = settings(15, words);
     bool ok = s.c.dim == 128 && s.c.layers == 6 && s.c.ffn == 384 && s.c.seq == 256 && s.c.batch == 16
-           && s.c.kv_heads == 4 && s.warmup == 20 && s.min_lr == 0.02 / 10 && s.seed == 9 && s.val.n == 0
-           && s.data.n == 1 && s.adamw.beta2 == 0.99 && s.c.kind[0] == NONAPPROX && s.c.kind[5] == STANDARD;
+           && s.c.kv_heads == 4 && s.warmup == 20 && s.min_lr == 0.02 / 10 && s.seed == 9 && !s.val
+           && !strcmp(s.data, "some") && s.adamw.beta2 == 0.99 && s.c.kind[0] == NONAPPROX && s.c.kind[5] == STANDARD;
     static const int want[SIZES][5] = {{64, 4, 4, 192, 128}, {64, 2, 1, 192, 48}, {128, 6, 4, 384, 256},
         {384, 6, 6, 1024, 256}, {512, 6, 8, 2048, 2048}, {768, 12, 12, 3072, 2048},
         {896, 24, 14, 4864, 2048}, {2048, 28, 16, 6144, 2048}};

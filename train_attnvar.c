@@ -1770,7 +1770,7 @@ enum { MAX_FILES = 256, MAX_PAIRS = 256 };
 enum { HEADER_BYTES = 1024, MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
 
 typedef struct {
-    const char *path;
+    const char *path, *kind;    // kind: what it holds, "bytes" or "tokens"
     FILE *file;
     int width;                  // bytes a token: 1, 2 or 4
     size_t n;                   // tokens
@@ -1784,49 +1784,50 @@ typedef struct {
 } Data;
 
 static void shard_open(Shard *s, const char *path) {
-    const char *hint = "expected a text file, such as dev/data/austen_train.txt: --data FILE";
     struct stat info;
-    *s = (Shard){.path = path, .width = 1};
-    if (stat(path, &info) != 0) fail("%s: %s; %s", path, strerror(errno), hint);
-    if (!S_ISREG(info.st_mode)) fail("%s: %s; %s", path, S_ISDIR(info.st_mode) ? "is a directory" :
-                                     "is not a regular file", hint);
-    if (!(s->file = fopen(path, "rb"))) fail("%s: %s; %s", path, strerror(errno), hint);
-    if (info.st_size == 0) fail("%s: the file is empty; %s", path, hint);
-    size_t size = (size_t)info.st_size;
-    int32_t header[3] = {0};
-    if (fread(header, 1, sizeof header, s->file) != sizeof header) header[0] = 0;   // a short text
-    s->width = header[0] == MAGIC_16 ? 2 : header[0] == MAGIC_32 ? 4 : 1;
-    s->n = size;
+    *s = (Shard){.path = path};
+    const char *wrong = stat(path, &info) != 0 ? strerror(errno)
+                      : S_ISDIR(info.st_mode) ? "is a directory"
+                      : !S_ISREG(info.st_mode) ? "is not a regular file"
+                      : info.st_size == 0 ? "the file is empty"
+                      : !(s->file = fopen(path, "rb")) ? strerror(errno) : NULL;
+    if (wrong) fail("%s: %s; expected a text file, such as dev/data/austen_train.txt: --data FILE",
+                    path, wrong);
+    int32_t header[3] = {0};                    // magic, version, count
+    if (fread(header, sizeof header, 1, s->file) != 1) header[0] = 0;       // a short text
+    bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
+    int version = narrow ? 1 : 7;
+    const char *dot = strrchr(path, '.');
     if (header[0] == MAGIC_CHOICES)
         fail("%s: is a multiple-choice file, for evaluation: expected text or tokens", path);
-    if (s->width == 1) {
-        const char *dot = strrchr(path, '.');
-        if (dot && strcmp(dot, ".bin") == 0)
-            fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it is "
-                 "nanoGPT's format, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR",
-                 path, MAGIC_16, MAGIC_32, header[0], path);
-        return;
-    }
-    int version = s->width == 2 ? 1 : 7;
-    if (header[1] != version)
+    if (!tokens && dot && strcmp(dot, ".bin") == 0)
+        fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it is "
+             "nanoGPT's format, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR",
+             path, MAGIC_16, MAGIC_32, header[0], path);
+    if (tokens && header[1] != version)
         fail("%s: version %d of the shard format, expected %d", path, header[1], version);
-    size_t bytes = HEADER_BYTES + (size_t)(header[2] < 0 ? 0 : header[2]) * (size_t)s->width;
-    if (header[2] <= 0 || size != bytes)
+    s->kind = tokens ? "tokens" : "bytes";
+    s->width = !tokens ? 1 : narrow ? 2 : 4;
+    s->n = !tokens ? (size_t)info.st_size : header[2] < 0 ? 0 : (size_t)header[2];
+    size_t size = (tokens ? HEADER_BYTES : 0) + s->n * s->width;
+    if (s->n == 0 || size != (size_t)info.st_size)
         fail("%s: its header counts %d tokens of %d bytes, so %zu bytes in all, but the file has "
-             "%zu: it is damaged or cut short", path, header[2], s->width, bytes, size);
-    s->n = (size_t)header[2];
+             "%zu: it is damaged or cut short", path, header[2], s->width, size,
+             (size_t)info.st_size);
 }
 
-// One after the other; either all hold bytes or all hold tokens. The word recall stands alone.
+static void expect_one_kind(const Shard *a, const Shard *b) {
+    if (strcmp(a->kind, b->kind) != 0)
+        fail("%s holds %s and %s holds %s: expected files of one kind", a->path, a->kind, b->path,
+             b->kind);
+}
+
 static void data_open(Data *d, const char *const *paths, int count) {
     memset(d, 0, sizeof *d);
     for (int i = 0; i < count; i++, d->shards++) {
         shard_open(&d->shard[i], paths[i]);
+        expect_one_kind(&d->shard[0], &d->shard[i]);
         d->n += d->shard[i].n;
-        if ((d->shard[i].width == 1) != (d->shard[0].width == 1))
-            fail("%s holds %s and %s holds %s: expected files of one kind", paths[0],
-                 d->shard[0].width == 1 ? "bytes" : "tokens", paths[i],
-                 d->shard[i].width == 1 ? "bytes" : "tokens");
     }
 }
 
@@ -1836,59 +1837,62 @@ static void data_close(Data *d) {
 
 static bool data_is_bytes(const Data *d) { return d->pairs == 0 && d->shard[0].width == 1; }
 
+// The shard that holds token *at of the data; *at becomes its place in there.
+static const Shard *find_shard(const Data *d, size_t *at) {
+    const Shard *s = d->shard;
+    for (*at += d->first; *at >= s->n; s++) *at -= s->n;
+    return s;
+}
+
 // Tokens at .. at+n-1 of the data, which may begin in one shard and end in another.
 static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
-    unsigned char buffer[4096];
-    at += d->first;
-    for (int i = 0; i < d->shards && n > 0; i++) {
-        const Shard *s = &d->shard[i];
-        if (at >= s->n) {
-            at -= s->n;
-            continue;
+    for (size_t got; n > 0; at += got, tokens += got, n -= (int)got) {
+        size_t place = at;
+        const Shard *s = find_shard(d, &place);
+        got = s->n - place < (size_t)n ? s->n - place : (size_t)n;
+        size_t byte = (s->width == 1 ? 0 : HEADER_BYTES) + place * s->width;
+        if (fseeko(s->file, (off_t)byte, SEEK_SET) != 0 ||
+            fread(tokens, s->width, got, s->file) != got)
+            fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
+                 s->path, place, place + got - 1);
+        // Read as they lie in the file, then widened where they are: the last first, for a token's
+        // int only covers bytes of its own and of later ones.
+        for (size_t k = got; k-- > 0; ) {
+            const unsigned char *b = (const unsigned char *)tokens + k * s->width;
+            uint32_t token = b[0];
+            if (s->width >= 2) token |= (uint32_t)b[1] << 8;
+            if (s->width == 4) token |= (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+            tokens[k] = token > INT_MAX ? INT_MAX : (int)token;
         }
-        size_t byte = (s->width == 1 ? 0 : HEADER_BYTES) + at * (size_t)s->width;
-        if (fseeko(s->file, (off_t)byte, SEEK_SET) != 0)
-            fail("%s: cannot go to byte %zu: %s", s->path, byte, strerror(errno));
-        for (; n > 0 && at < s->n; ) {
-            size_t want = sizeof buffer / (size_t)s->width;
-            if (want > s->n - at) want = s->n - at;
-            if (want > (size_t)n) want = (size_t)n;
-            if (fread(buffer, (size_t)s->width, want, s->file) != want)
-                fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
-                     s->path, at, at + want - 1);
-            for (size_t k = 0; k < want; k++) {
-                const unsigned char *b = buffer + k * (size_t)s->width;
-                uint32_t token = b[0];
-                if (s->width >= 2) token |= (uint32_t)b[1] << 8;
-                if (s->width == 4) token |= (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-                *tokens++ = token > INT_MAX ? INT_MAX : (int)token;
-            }
-            at += want, n -= (int)want;
-        }
-        at = 0;
     }
+}
+
+// For a walk over all tokens: those from `at` on, at most PIECE, and none from `end` on; how many.
+enum { PIECE = 4096 };
+static size_t read_piece(const Data *d, size_t at, size_t end, int *tokens) {
+    size_t n = end - at < PIECE ? end - at : PIECE;
+    read_tokens(d, at, (int)n, tokens);
+    return n;
 }
 
 // The largest token. With limit > 0, a token that is not below it ends the run.
 static int data_largest(const Data *d, int limit) {
-    enum { PIECE = 4096 };
     int tokens[PIECE], largest = 0;
-    for (size_t at = 0; at < d->n; at += PIECE) {
-        int n = (int)(d->n - at < PIECE ? d->n - at : PIECE);
-        read_tokens(d, at, n, tokens);
-        for (int i = 0; i < n; i++) {
-            if (limit > 0 && tokens[i] >= limit) {
-                size_t position = d->first + at + (size_t)i, s = 0;
-                while (position >= d->shard[s].n) position -= d->shard[s++].n;
-                fail("%s: token %zu is %d, expected less than the vocabulary of %d: see --vocab",
-                     d->shard[s].path, position, tokens[i], limit);
-            }
+    for (size_t at = 0, n; at < d->n; at += n) {
+        n = read_piece(d, at, d->n, tokens);
+        for (size_t i = 0; i < n; i++) {
             if (tokens[i] > largest) largest = tokens[i];
+            if (limit == 0 || tokens[i] < limit) continue;
+            size_t place = at + i;
+            const Shard *s = find_shard(d, &place);
+            fail("%s: token %zu is %d, expected less than the vocabulary of %d: see --vocab",
+                 s->path, place, tokens[i], limit);
         }
     }
     return largest;
 }
 
+// Ends the run if the data do not hold one window.
 static void data_expect(const Data *d, int T, const char *role) {
     if (d->n < (size_t)T + 1)
         fail("%s: %zu tokens for %s, fewer than one window of --seq %d + 1: give a longer file or "
@@ -1926,14 +1930,13 @@ static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, in
 }
 
 static void recall_open(Data *d, int pairs, int V, int T) {
-    memset(d, 0, sizeof *d);
-    d->pairs = pairs, d->vocab = V;
-    if (V < 4 || pairs > V / 2 - 1)
-        fail("recall: --pairs %d need as many different keys, --vocab %d has %d: expected --vocab "
-             "%d or more", pairs, V, V / 2 - 1, 2 * pairs + 2);
+    *d = (Data){.pairs = pairs, .vocab = V};
+    if (pairs > V / 2 - 1)
+        fail("recall: --pairs %d need as many keys, --vocab %d has %d: expected --vocab %d or more",
+             pairs, V, V / 2 - 1, 2 * pairs + 2);
     if (T < 4 * pairs)
-        fail("recall: --pairs %d take %d positions and as many to ask again, --seq %d: expected %d "
-             "or more", pairs, 2 * pairs, T, 4 * pairs);
+        fail("recall: --pairs %d are too many for --seq %d: expected %d or more", pairs, T,
+             4 * pairs);
 }
 
 // A window: T inputs from position `at` on, and the T tokens that follow each of them.
@@ -1945,10 +1948,9 @@ static void read_window(const Data *d, size_t at, int T, int *inputs, int *targe
 // Training windows start anywhere.
 static void read_training_batch(const Data *d, uint64_t *rng, int B, int T,
                                 int *inputs, int *targets) {
-    for (int b = 0; b < B; b++) {
-        int *x = inputs + (size_t)b * T, *y = targets + (size_t)b * T;
-        if (d->pairs) recall_sequence(d, rng, T, x, y);
-        else read_window(d, (size_t)(random_u64(rng) % (d->n - (size_t)T)), T, x, y);
+    for (int b = 0; b < B; b++, inputs += T, targets += T) {
+        if (d->pairs) recall_sequence(d, rng, T, inputs, targets);
+        else read_window(d, (size_t)(random_u64(rng) % (d->n - (size_t)T)), T, inputs, targets);
     }
 }
 
@@ -1975,34 +1977,28 @@ static size_t validation_windows(const Data *d, int B, int T, int batches) {
 enum { FLOORS_VOCAB = 1024 };
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
-    enum { STRIDE = 4096 };
-    int buffer[STRIDE + 1];
-    uint64_t *one = allocate(V * sizeof *one, "counts");
-    uint64_t *from = allocate(V * sizeof *from, "counts");
-    uint64_t *two = allocate((size_t)V * V * sizeof *two, "counts");
-    for (size_t at = 0; at < train->n; at += STRIDE) {
-        int n = (int)(train->n - at < STRIDE + 1 ? train->n - at : STRIDE + 1);
-        read_tokens(train, at, n, buffer);
-        for (int i = 0; i < n && i < STRIDE; i++) one[buffer[i]]++;
-        for (int i = 0; i + 1 < n; i++) {
-            from[buffer[i]]++;
-            two[(size_t)buffer[i] * V + buffer[i + 1]]++;
+    size_t *from = allocate(((size_t)V + 1) * V * sizeof *from, "counts");  // [a]: a is followed
+    size_t *two = from + V, scored = windows * (size_t)T;                   // [a*V + b]: by b
+    int piece[PIECE], last = 0;
+    for (size_t at = 0, n; at + 1 < train->n; at += n - 1) {
+        n = read_piece(train, at, train->n, piece);
+        for (size_t i = 1; i < n; i++) {
+            from[piece[i - 1]]++;
+            two[(size_t)piece[i - 1] * V + piece[i]]++;
+        }
+        last = piece[n - 1];                    // the one token that occurs and is not followed
+    }
+    *unigram = *bigram = 0;
+    for (size_t at = 0, n; at < scored; at += n - 1) {
+        n = read_piece(val, at, scored + 1, piece);
+        for (size_t i = 1; i < n; i++) {
+            int a = piece[i - 1], b = piece[i];
+            double one = (double)from[b] + (b == last), both = (double)two[(size_t)a * V + b];
+            *unigram -= log((one + 1) / ((double)train->n + V)) / (double)scored;
+            *bigram -= log((both + 1) / ((double)from[a] + V)) / (double)scored;
         }
     }
-    double sum1 = 0, sum2 = 0;
-    size_t scored = windows * (size_t)T;
-    for (size_t at = 0; at < scored; at += STRIDE) {
-        int n = (int)(scored - at < STRIDE ? scored - at : STRIDE);
-        read_tokens(val, at, n + 1, buffer);
-        for (int i = 0; i < n; i++) {
-            size_t a = (size_t)buffer[i], b = (size_t)buffer[i + 1];
-            sum1 -= log(((double)one[b] + 1) / ((double)train->n + V));
-            sum2 -= log(((double)two[a * V + b] + 1) / ((double)from[a] + V));
-        }
-    }
-    *unigram = sum1 / (double)scored;
-    *bigram = sum2 / (double)scored;
-    free(one), free(from), free(two);
+    free(from);
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -2015,166 +2011,96 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
 // only then renamed: at any moment each name holds a whole file.
 // ------------------------------------------------------------------------------------------------
 
-// Text that grows.
+// The path of a file in a folder. Longer than any that a system takes, so that one that is cut off
+// here is refused there.
 typedef struct {
-    char *s;
-    size_t n, room;
-} Text;
+    char s[PATH_MAX + 32];
+} Path;
 
-static void text_add(Text *t, const char *format, ...) {
-    va_list args, again;
-    va_start(args, format);
-    va_copy(again, args);
-    size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
-    if (t->n + need > t->room) {
-        t->room = 2 * (t->n + need);
-        if (!(t->s = realloc(t->s, t->room))) fail("no memory for a text of %zu bytes", t->room);
-    }
-    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
-    va_end(args), va_end(again);
+static Path path_in(const char *dir, const char *name, const char *suffix) {
+    Path p;
+    snprintf(p.s, sizeof p.s, "%s/%s%s", dir, name, suffix);
+    return p;
 }
 
-// s as a JSON string, quotes and all. Bytes beyond ASCII pass as they are.
-static void text_quote(Text *t, const char *s) {
-    text_add(t, "\"");
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') text_add(t, "\\%c", c);
-        else if (c < ' ') text_add(t, "\\u%04x", c);
-        else text_add(t, "%c", c);
-    }
-    text_add(t, "\"");
-}
-
-// What a file holds, declared once for writing and reading: the model's tensors and anchors, or the
+// What a file holds, listed once for writing and reading: the model's tensors and anchors, or the
 // optimizer's moments.
 typedef struct {
     char name[96];
-    int dims, dim[2];
+    int dims;
+    unsigned long long dim[4];
     float *values;              // F32 in the file
     int *tokens;                // or I32
     size_t size;                // elements
 } Entry;
 
-static int list_entries(const Model *m, bool optimizer, Entry *list) {
-    int n = 0;
-    for (int k = 0; k < (optimizer ? 2 : 1); k++) {
-        for (int i = 0; i < m->ntensors; i++) {
-            const Tensor *t = &m->tensors[i];
-            Entry *e = &list[n++];
-            *e = (Entry){.dims = t->role == MATRIX ? 2 : 1, .size = t->size};
-            if (t->role == MATRIX) e->dim[0] = t->rows, e->dim[1] = t->cols;
-            else e->dim[0] = t->cols;
-            e->values = !optimizer ? t->w : k == 0 ? t->m : t->v;
-            snprintf(e->name, sizeof e->name, "%s%s", !optimizer ? "" : k == 0 ? "exp_avg."
-                     : "exp_avg_sq.", t->name);
-        }
-    }
-    int T = m->c.seq, C = m->c.dim;
-    if (!optimizer && uses(&m->c, QK_RANDOM_ANCHOR))
-        list[n++] = (Entry){"anchor.embeds", 2, {T, C}, m->eps, NULL, (size_t)T * C};
-    if (!optimizer && uses(&m->c, QK_TEXT_ANCHOR))
-        list[n++] = (Entry){"anchor.tokens", 1, {T, 0}, NULL, m->anchor_tokens, (size_t)T};
-    return n;
-}
-
 static Entry *entries(const Model *m, bool optimizer, int *count) {
     Entry *list = allocate((2 * (size_t)m->ntensors + 2) * sizeof *list, "the list of tensors");
-    *count = list_entries(m, optimizer, list);
+    Entry *e = list;
+    size_t T = m->c.seq, C = m->c.dim;
+    for (int moment = 0; moment < (optimizer ? 2 : 1); moment++) {
+        for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++, e++) {
+            if (t->role == MATRIX) *e = (Entry){.dims = 2, .dim = {t->rows, t->cols}};
+            else *e = (Entry){.dims = 1, .dim = {t->cols}};
+            e->size = t->size;
+            e->values = !optimizer ? t->w : moment == 0 ? t->m : t->v;
+            snprintf(e->name, sizeof e->name, "%s%s",
+                     !optimizer ? "" : moment == 0 ? "exp_avg." : "exp_avg_sq.", t->name);
+        }
+    }
+    if (!optimizer && uses(&m->c, QK_RANDOM_ANCHOR))
+        *e++ = (Entry){"anchor.embeds", 2, {T, C}, m->eps, NULL, T * C};
+    if (!optimizer && uses(&m->c, QK_TEXT_ANCHOR))
+        *e++ = (Entry){"anchor.tokens", 1, {T}, NULL, m->anchor_tokens, T};
+    *count = (int)(e - list);
     return list;
 }
 
-// A file being written under a temporary name. A failure removes it, and those of the same
-// checkpoint that are written already, and ends the run.
-typedef struct Output {
-    char path[PATH_MAX], temporary[PATH_MAX + 8];
-    FILE *file;
-    struct Output *before;
-} Output;
-
-static _Noreturn void output_fail(Output *o) {
-    int error = errno;
-    if (o->file) fclose(o->file);
-    for (const Output *p = o; p; p = p->before) remove(p->temporary);
-    fail("%s: cannot be written: %s; what was saved there before is as it was", o->path,
-         strerror(error));
-}
-
-static void output_open(Output *o, Output *before, const char *dir, const char *name) {
-    o->before = before;
-    snprintf(o->path, sizeof o->path, "%s/%s", dir, name);
-    snprintf(o->temporary, sizeof o->temporary, "%s.tmp", o->path);
-    if (!(o->file = fopen(o->temporary, "wb"))) output_fail(o);
-}
-
-static void output_write(Output *o, const void *bytes, size_t n) {
-    if (fwrite(bytes, 1, n, o->file) != n) output_fail(o);
-}
-
-static void output_close(Output *o) {       // the file is on disk, still under its temporary name
-    bool ok = fflush(o->file) == 0 && fsync(fileno(o->file)) == 0;
-    if (!ok) output_fail(o);
-    FILE *file = o->file;
-    o->file = NULL;
-    if (fclose(file) != 0) output_fail(o);
-}
-
-static void output_rename(const Output *o) {
-    if (rename(o->temporary, o->path) != 0)
-        fail("%s: cannot be renamed to %s: %s", o->temporary, o->path, strerror(errno));
-}
-
-// Writes all but the renaming. metadata: JSON members, "name":"value",...
-static void write_safetensors(Output *o, Output *before, const char *dir, const char *name,
-                              const Entry *list, int count, const char *metadata) {
-    Text header = {0};
-    uint64_t offset = 0;
-    text_add(&header, "{\"__metadata__\":{%s}", metadata);
-    for (int i = 0; i < count; i++) {
-        const Entry *e = &list[i];
-        text_add(&header, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d", e->name,
-                 e->tokens ? "I32" : "F32", e->dim[0]);
-        if (e->dims == 2) text_add(&header, ",%d", e->dim[1]);
-        text_add(&header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset,
-                 (unsigned long long)(offset + 4 * e->size));
-        offset += 4 * e->size;
+// more: metadata besides the step, as JSON members "name":"value",... Whether all could be written
+// the caller sees by ferror().
+static void write_safetensors(FILE *f, const Model *m, bool optimizer, int step, const char *more) {
+    union { float32 value; int32_t token; } piece[1024];
+    size_t offset = 0;
+    int count;
+    Entry *list = entries(m, optimizer, &count);
+    fprintf(f, "%8s{\"__metadata__\":{\"format\":\"pt\",\"step\":\"%d\",%s}", "", step, more);
+    for (const Entry *e = list; e < list + count; offset += 4 * e++->size) {
+        fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e->name, e->tokens ? "I32" : "F32");
+        for (int d = 0; d < e->dims; d++) fprintf(f, "%s%llu", d ? "," : "", e->dim[d]);
+        fprintf(f, "],\"data_offsets\":[%zu,%zu]}", offset, offset + 4 * e->size);
     }
-    text_add(&header, "}");
-    while (header.n % 8) text_add(&header, " ");
-    uint64_t length = header.n;
-    output_open(o, before, dir, name);
-    output_write(o, &length, sizeof length);
-    output_write(o, header.s, header.n);
-    free(header.s);
-    for (int i = 0; i < count; i++) {
-        for (size_t at = 0; at < list[i].size; at += 1024) {
-            float32 piece[1024];
-            int32_t tokens[1024];
-            size_t n = list[i].size - at < 1024 ? list[i].size - at : 1024;
-            for (size_t e = 0; e < n; e++) {
-                if (list[i].tokens) tokens[e] = list[i].tokens[at + e];
-                else piece[e] = (float32)list[i].values[at + e];
+    fprintf(f, "%-*s", 8 - (int)(ftello(f) % 8), "}");          // and spaces
+    uint64_t length = (uint64_t)ftello(f) - 8;
+    fseeko(f, 0, SEEK_SET);
+    fwrite(&length, 8, 1, f);
+    fseeko(f, 0, SEEK_END);
+    for (const Entry *e = list; e < list + count; e++) {
+        for (size_t at = 0, n; at < e->size; at += n) {
+            n = e->size - at < 1024 ? e->size - at : 1024;
+            for (size_t k = 0; k < n; k++) {
+                if (e->tokens) piece[k].token = e->tokens[at + k];
+                else piece[k].value = (float32)e->values[at + k];
             }
-            output_write(o, list[i].tokens ? (void *)tokens : (void *)piece, 4 * n);
+            fwrite(piece, 4, n, f);
         }
     }
-    output_close(o);
+    free(list);
 }
 
-// A header as it was read: tensors with their place in the file, and the metadata. All strings lie
+// A header as it is read: tensors with their place in the file, and the metadata. All strings lie
 // in text.
 typedef struct {
     char *name, *dtype;
     int dims;
-    uint64_t dim[4], begin, end;
-    bool wanted;
+    unsigned long long dim[4];
+    unsigned long long place[2];        // its first byte behind the header, the one after its last
 } Found;
 
 typedef struct {
-    char path[PATH_MAX];
+    Path path;
     FILE *file;
-    char *text;
-    uint64_t start, bytes;      // of the tensors' bytes in the file
+    char *text, *at;            // the header, a zero byte behind it; how far it is read
+    unsigned long long start, bytes;    // of the tensors' bytes in the file
     Found *found;
     int count;
     struct { char *key, *value; } *meta;
@@ -2183,182 +2109,125 @@ typedef struct {
 
 // A reader of the little JSON that such a header is made of. Whatever is not as it must be ends the
 // run with the place.
-typedef struct {
-    const char *path;
-    char *text;
-    size_t at, n;
-} Json;
-
-static _Noreturn void json_fail(const Json *j, const char *expected) {
+static _Noreturn void json_fail(const Header *h, const char *expected) {
     fail("%s: damaged header: expected %s at byte %zu: not a safetensors file, or cut short",
-         j->path, expected, j->at + 8);
+         h->path.s, expected, (size_t)(h->at - h->text) + 8);
 }
 
-static bool json_accept(Json *j, char c) {
-    while (j->at < j->n && strchr(" \t\r\n", j->text[j->at]) && j->text[j->at]) j->at++;
-    if (j->at == j->n || j->text[j->at] != c) return false;
-    j->at++;
+static bool json_accept(Header *h, char c) {
+    h->at += strspn(h->at, " \t\r\n");
+    if (*h->at != c) return false;
+    h->at++;
     return true;
 }
 
-static void json_expect(Json *j, char c) {
-    if (!json_accept(j, c)) json_fail(j, (char[]){'\'', c, '\'', 0});
+static void json_expect(Header *h, char c) {
+    if (!json_accept(h, c)) json_fail(h, (char[]){'\'', c, '\'', 0});
 }
 
 // A string, decoded where it stands: it only gets shorter. \u escapes are read up to 00ff.
-static char *json_string(Json *j) {
-    json_expect(j, '"');
-    char *start = j->text + j->at, *out = start;
-    for (;;) {
-        if (j->at == j->n) json_fail(j, "the end of a string");
-        char c = j->text[j->at++];
-        if (c == '"') break;
+static char *json_string(Header *h) {
+    json_expect(h, '"');
+    char *start = h->at, *out = start;
+    for (; *h->at != '"'; h->at++) {
+        char c = *h->at;
         if (c == '\\') {
-            const char *known = "\"\"\\\\//b\bf\fn\nr\rt\t", *k = known;
-            char escape = j->at < j->n ? j->text[j->at++] : 0;
-            while (*k && *k != escape) k += 2;
-            unsigned code = (unsigned char)k[*k != 0];
-            for (int i = 0; i < 4 && escape == 'u'; i++) {
-                int digit = j->at < j->n ? tolower((unsigned char)j->text[j->at++]) : 0;
-                if (!isxdigit(digit)) json_fail(j, "four hexadecimal digits");
-                code = code * 16 + (unsigned)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+            const char *known = "\"\"\\\\//b\bf\fn\nr\rt\t";     // pairs: as written, as meant
+            const char *x = ++h->at;
+            while (*known && *known != *x) known += 2;
+            c = known[*known != 0];
+            if (*x == 'u' && x[1] == '0' && x[2] == '0' && isxdigit((unsigned char)x[3])
+                          && isxdigit((unsigned char)x[4])) {
+                c = (char)strtol((char[]){x[3], x[4], 0}, NULL, 16);
+                h->at += 4;
             }
-            if (code > 255) json_fail(j, "a character up to \\u00ff");
-            c = (char)code;
         }
-        if (c == 0) json_fail(j, "a known escape, and no zero byte");
+        if (c == 0) json_fail(h, "a string: its end, or a known escape up to \\u00ff");
         *out++ = c;
     }
+    h->at++;
     *out = 0;
     return start;
 }
 
-static uint64_t json_number(Json *j) {
-    uint64_t n = 0;
-    json_accept(j, ' ');
-    size_t first = j->at;
-    while (j->at < j->n && isdigit((unsigned char)j->text[j->at])) {
-        unsigned digit = (unsigned)(j->text[j->at++] - '0');
-        if (n > (UINT64_MAX - digit) / 10) json_fail(j, "a number below 2^64");
-        n = n * 10 + digit;
-    }
-    if (j->at == first) json_fail(j, "a whole number");
-    return n;
-}
-
-static void *grow(void *list, int count, size_t size) {     // room for one more, by doubling
-    if (count & (count - 1)) return list;
-    list = realloc(list, (count ? 2 * (size_t)count : 1) * size);
-    if (!list) fail("no memory for a header");
-    return list;
-}
-
-static void json_metadata(Json *j, Header *h) {
-    json_expect(j, '{');
-    if (json_accept(j, '}')) return;
+// A list of at most n numbers; how many.
+static int json_numbers(Header *h, unsigned long long *out, int n) {
+    int count = 0;
+    json_expect(h, '[');
+    if (json_accept(h, ']')) return 0;
     do {
-        h->meta = grow(h->meta, h->metas, sizeof *h->meta);
-        h->meta[h->metas].key = json_string(j);
-        json_expect(j, ':');
-        h->meta[h->metas++].value = json_string(j);
-    } while (json_accept(j, ','));
-    json_expect(j, '}');
+        json_accept(h, ' ');                            // skips what is blank
+        if (count == n) json_fail(h, "no more numbers");
+        if (!isdigit((unsigned char)*h->at)) json_fail(h, "a whole number");
+        errno = 0;
+        out[count++] = strtoull(h->at, &h->at, 10);
+        if (errno) json_fail(h, "a number below 2^64");
+    } while (json_accept(h, ','));
+    json_expect(h, ']');
+    return count;
 }
 
-static void json_tensor(Json *j, Found *f) {
-    bool shape = false, offsets = false;
-    json_expect(j, '{');
+// An object: a tensor's, into f; or with f NULL the metadata, strings all.
+static void json_object(Header *h, Found *f) {
+    static const char *const members = "dtype, shape and data_offsets";
+    int places = f ? 0 : 2;
+    json_expect(h, '{');
+    if (json_accept(h, '}') && !f) return;
     do {
-        const char *key = json_string(j);
-        json_expect(j, ':');
-        if (!strcmp(key, "dtype") && !f->dtype) {
-            f->dtype = json_string(j);
-        } else if (!strcmp(key, "shape") && !shape) {
-            json_expect(j, '[');
-            if (!json_accept(j, ']')) {
-                do {
-                    if (f->dims == 4) json_fail(j, "at most four dimensions");
-                    f->dim[f->dims++] = json_number(j);
-                } while (json_accept(j, ','));
-                json_expect(j, ']');
-            }
-            shape = true;
-        } else if (!strcmp(key, "data_offsets") && !offsets) {
-            json_expect(j, '[');
-            f->begin = json_number(j);
-            json_expect(j, ',');
-            f->end = json_number(j);
-            json_expect(j, ']');
-            offsets = true;
-        } else json_fail(j, "dtype, shape and data_offsets, once each");
-    } while (json_accept(j, ','));
-    json_expect(j, '}');
-    if (!f->dtype || !shape || !offsets) json_fail(j, "dtype, shape and data_offsets");
+        char *key = json_string(h);
+        json_expect(h, ':');
+        if (!f) h->meta[h->metas].key = key, h->meta[h->metas++].value = json_string(h);
+        else if (strcmp(key, "dtype") == 0) f->dtype = json_string(h);
+        else if (strcmp(key, "shape") == 0) f->dims = json_numbers(h, f->dim, 4);
+        else if (strcmp(key, "data_offsets") == 0) places = json_numbers(h, f->place, 2);
+        else json_fail(h, members);
+    } while (json_accept(h, ','));
+    json_expect(h, '}');
+    if (places != 2 || (f && !f->dtype)) json_fail(h, members);
 }
 
-static int by_begin(const void *a, const void *b) {
-    const Found *x = a, *y = b;
-    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
-    return x->end < y->end ? -1 : x->end > y->end;
-}
-
-// h->text (n bytes) is the header; the tensors take h->bytes. Leaves h->found sorted by place, each
-// tensor beginning where the one before ends.
+// Reads h->text, n bytes. The tensors must stand in the order of their bytes, as this program and
+// Hugging Face's library put them, each beginning where the one before ends, and fill the file.
 static void parse_header(Header *h, size_t n) {
-    Json j = {h->path, h->text, 0, n};
-    bool meta = false;
-    json_expect(&j, '{');
-    if (!json_accept(&j, '}')) {
-        do {
-            Found f = {0};
-            f.name = json_string(&j);
-            json_expect(&j, ':');
-            if (!strcmp(f.name, "__metadata__")) {
-                if (meta) json_fail(&j, "one __metadata__");
-                json_metadata(&j, h);
-                meta = true;
-                continue;
-            }
-            json_tensor(&j, &f);
-            h->found = grow(h->found, h->count, sizeof *h->found);
-            h->found[h->count++] = f;
-        } while (json_accept(&j, ','));
-        json_expect(&j, '}');
-    }
-    json_accept(&j, 0);                                     // skips the padding
-    if (j.at != j.n) json_fail(&j, "nothing more");
-    if (h->count) qsort(h->found, (size_t)h->count, sizeof *h->found, by_begin);
-    uint64_t at = 0;
-    for (int i = 0; i < h->count; i++) {
-        Found *f = &h->found[i];
-        if (f->begin != at || f->end < f->begin || f->end > h->bytes)
+    unsigned long long at = 0;
+    json_expect(h, '{');
+    do {
+        char *name = json_string(h);
+        json_expect(h, ':');
+        Found *f = strcmp(name, "__metadata__") == 0 ? NULL : &h->found[h->count++];
+        json_object(h, f);
+        if (!f) continue;
+        f->name = name;
+        if (f->place[0] != at || f->place[1] < at || f->place[1] > h->bytes)
             fail("%s: tensor %s lies at bytes %llu to %llu of %llu, expected it to begin at %llu: "
-                 "tensors overlap, leave a gap, or the file is cut short", h->path, f->name,
-                 (unsigned long long)f->begin, (unsigned long long)f->end,
-                 (unsigned long long)h->bytes, (unsigned long long)at);
-        at = f->end;
-    }
+                 "an overlap, a gap, or the file is cut short", h->path.s, f->name, f->place[0],
+                 f->place[1], h->bytes, at);
+        at = f->place[1];
+    } while (json_accept(h, ','));
+    json_expect(h, '}');
+    json_accept(h, ' ');                                // skips the padding
+    if (h->at != h->text + n) json_fail(h, "nothing more");
     if (at != h->bytes)
-        fail("%s: the tensors take %llu bytes, the file holds %llu: damaged or cut short", h->path,
-             (unsigned long long)at, (unsigned long long)h->bytes);
+        fail("%s: the tensors take %llu bytes, the file holds %llu: damaged or cut short",
+             h->path.s, at, h->bytes);
 }
 
 static void header_open(Header *h, const char *dir, const char *name) {
     struct stat info;
-    uint64_t length;
-    memset(h, 0, sizeof *h);
-    snprintf(h->path, sizeof h->path, "%s/%s", dir, name);
-    if (stat(h->path, &info) != 0 || !(h->file = fopen(h->path, "rb")))
-        fail("%s: %s: expected a folder that a run with --out wrote", h->path, strerror(errno));
-    uint64_t size = (uint64_t)info.st_size;
-    if (!S_ISREG(info.st_mode) || size < 8 || fread(&length, 8, 1, h->file) != 1 ||
-        length > size - 8)
+    uint64_t length = 0, size = 0, members = 0;
+    *h = (Header){.path = path_in(dir, name, "")};
+    if (stat(h->path.s, &info) != 0 || !(h->file = fopen(h->path.s, "rb")))
+        fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, strerror(errno));
+    if (S_ISREG(info.st_mode)) size = (uint64_t)info.st_size;
+    if (size < 8 || fread(&length, 8, 1, h->file) != 1 || length > size - 8)
         fail("%s: not a safetensors file: its %llu bytes do not hold the header they announce",
-             h->path, (unsigned long long)size);
-    h->start = 8 + length;
-    h->bytes = size - h->start;
-    h->text = allocate(length + 1, "a header");
-    if (fread(h->text, 1, length, h->file) != length) fail("%s: cannot be read", h->path);
+             h->path.s, (unsigned long long)size);
+    h->start = 8 + length, h->bytes = size - h->start;
+    h->text = h->at = allocate(length + 1, "a header");
+    if (fread(h->text, 1, length, h->file) != length) fail("%s: cannot be read", h->path.s);
+    for (uint64_t i = 0; i < length; i++) members += h->text[i] == ':';     // at most so many
+    h->found = allocate(members * sizeof *h->found, "a header");
+    h->meta = allocate(members * sizeof *h->meta, "a header");
     parse_header(h, length);
 }
 
@@ -2376,59 +2245,44 @@ static const char *header_get(const Header *h, const char *key) {
 
 static uint64_t header_number(const Header *h, const char *key) {
     const char *text = header_get(h, key);
-    char *end = NULL;
-    errno = 0;
-    uint64_t n = text && isdigit((unsigned char)*text) ? strtoull(text, &end, 10) : 0;
-    if (!end || *end || errno)
+    if (!text || !*text || text[strspn(text, "0123456789")])
         fail("%s: its metadata has %s %s, expected a whole number: not written by this program",
-             h->path, key, text ? text : "missing");
-    return n;
+             h->path.s, key, text ? text : "missing");
+    return strtoull(text, NULL, 10);
 }
 
 // Fills the entries from the file. Every one must be there in its shape, and nothing else; with
 // others set, tensors of other names are passed over, and anchors may be missing (they keep what
 // they are).
 static void header_read(Header *h, const Entry *list, int count, bool others) {
-    for (int i = 0; i < count; i++) {
-        const Entry *e = &list[i];
-        Found *f = NULL;
-        for (int k = 0; k < h->count && !f; k++)
-            if (strcmp(h->found[k].name, e->name) == 0) f = &h->found[k];
-        bool anchor = strncmp(e->name, "anchor.", 7) == 0;
-        if (!f && others && anchor) continue;
-        if (!f) fail("%s: has no tensor %s, which the model needs", h->path, e->name);
-        if (f->wanted) fail("%s: has tensor %s twice", h->path, e->name);
-        f->wanted = true;
+    union { float32 value; int32_t token; } piece[1024];
+    for (const Entry *e = list; e < list + count; e++) {
+        const Found *f = h->found, *end = f + h->count;
         const char *dtype = e->tokens ? "I32" : "F32";
+        while (f < end && strcmp(f->name, e->name) != 0) f++;
+        if (f == end && others && strncmp(e->name, "anchor.", 7) == 0) continue;
+        if (f == end) fail("%s: has no tensor %s, which the model needs", h->path.s, e->name);
         if (strcmp(f->dtype, dtype) != 0)
-            fail("%s: tensor %s is of type %s, expected %s", h->path, e->name, f->dtype, dtype);
-        bool same = f->dims == e->dims;
-        for (int d = 0; d < e->dims && same; d++) same = f->dim[d] == (uint64_t)e->dim[d];
-        if (!same)
-            fail("%s: tensor %s has shape (%llu,%llu), the model's is (%d,%d)", h->path, e->name,
-                 (unsigned long long)f->dim[0], (unsigned long long)f->dim[1],
-                 e->dim[0], e->dim[1]);
-        if (f->end - f->begin != 4 * (uint64_t)e->size)
-            fail("%s: tensor %s takes %llu bytes, its shape %llu", h->path, e->name,
-                 (unsigned long long)(f->end - f->begin), (unsigned long long)(4 * e->size));
-        if (fseeko(h->file, (off_t)(h->start + f->begin), SEEK_SET) != 0)
-            fail("%s: %s", h->path, strerror(errno));
-        for (size_t at = 0; at < e->size; at += 1024) {
-            float32 piece[1024];
-            int32_t tokens[1024];
-            size_t n = e->size - at < 1024 ? e->size - at : 1024;
-            if (fread(e->tokens ? (void *)tokens : (void *)piece, 4, n, h->file) != n)
-                fail("%s: tensor %s cannot be read to its end", h->path, e->name);
+            fail("%s: tensor %s is of type %s, expected %s", h->path.s, e->name, f->dtype, dtype);
+        if (f->dims != e->dims || memcmp(f->dim, e->dim, sizeof f->dim) != 0)
+            fail("%s: tensor %s has shape (%llu,%llu), the model's is (%llu,%llu)", h->path.s,
+                 e->name, f->dim[0], f->dim[1], e->dim[0], e->dim[1]);
+        if (f->place[1] - f->place[0] != 4 * e->size)
+            fail("%s: tensor %s takes %llu bytes, its shape %zu", h->path.s, e->name,
+                 f->place[1] - f->place[0], 4 * e->size);
+        bool ok = fseeko(h->file, (off_t)(h->start + f->place[0]), SEEK_SET) == 0;
+        for (size_t at = 0, n; at < e->size; at += n) {
+            n = e->size - at < 1024 ? e->size - at : 1024;
+            ok = ok && fread(piece, 4, n, h->file) == n;
+            if (!ok) fail("%s: tensor %s cannot be read to its end", h->path.s, e->name);
             for (size_t k = 0; k < n; k++) {
-                if (e->tokens) e->tokens[at + k] = tokens[k];
-                else e->values[at + k] = piece[k];
+                if (e->tokens) e->tokens[at + k] = piece[k].token;
+                else e->values[at + k] = piece[k].value;
             }
         }
     }
-    for (int k = 0; k < h->count && !others; k++)
-        if (!h->found[k].wanted)
-            fail("%s: has a tensor %s, which the model does not have, or has it twice", h->path,
-                 h->found[k].name);
+    if (!others && h->count != count)
+        fail("%s: has %d tensors, expected %d: not of this model", h->path.s, h->count, count);
 }
 
 static void layer_string(const Config *c, char *letters) {          // of MAX_LAYERS + 1 bytes
@@ -2438,69 +2292,69 @@ static void layer_string(const Config *c, char *letters) {          // of MAX_LA
 
 // config.json in Hugging Face's terms. Only what other software would compute rightly calls itself
 // qwen2: a standard model without QK-norm.
-static void write_config(Output *o, const char *dir, const Config *c) {
+static void write_config(FILE *f, const Config *c) {
     char letters[MAX_LAYERS + 1];
     layer_string(c, letters);
     bool qwen2 = !c->qk_norm && strspn(letters, "S") == strlen(letters);
-    Text t = {0};
-    text_add(&t, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n",
-             qwen2 ? "Qwen2ForCausalLM" : "AttnvarForCausalLM", qwen2 ? "qwen2" : "attnvar");
-    text_add(&t, "  \"vocab_size\": %d,\n  \"hidden_size\": %d,\n  \"intermediate_size\": %d,\n"
-             "  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n"
-             "  \"num_key_value_heads\": %d,\n  \"max_position_embeddings\": %d,\n",
-             c->vocab, c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->seq);
-    text_add(&t, "  \"rope_theta\": %.17g,\n  \"rms_norm_eps\": 1e-06,\n"
-             "  \"hidden_act\": \"silu\",\n  \"initializer_range\": 0.02,\n"
-             "  \"attention_dropout\": 0.0,\n"
-             "  \"use_sliding_window\": false,\n  \"tie_word_embeddings\": %s,\n"
-             "  \"torch_dtype\": \"float32\"", c->rope_base, c->untied ? "false" : "true");
+    fprintf(f, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n"
+            "  \"vocab_size\": %d,\n  \"hidden_size\": %d,\n  \"intermediate_size\": %d,\n"
+            "  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n"
+            "  \"num_key_value_heads\": %d,\n  \"max_position_embeddings\": %d,\n"
+            "  \"rope_theta\": %.17g,\n  \"rms_norm_eps\": 1e-06,\n  \"hidden_act\": \"silu\",\n"
+            "  \"initializer_range\": 0.02,\n  \"attention_dropout\": 0.0,\n"
+            "  \"use_sliding_window\": false,\n  \"tie_word_embeddings\": %s,\n"
+            "  \"torch_dtype\": \"float32\"",
+            qwen2 ? "Qwen2ForCausalLM" : "AttnvarForCausalLM", qwen2 ? "qwen2" : "attnvar",
+            c->vocab, c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->seq, c->rope_base,
+            c->untied ? "false" : "true");
     if (!qwen2)
-        text_add(&t, ",\n  \"attnvar_layers\": \"%s\",\n  \"attnvar_qk_norm\": %s", letters,
-                 c->qk_norm ? "true" : "false");
-    text_add(&t, "\n}\n");
-    output_open(o, NULL, dir, "config.json");
-    output_write(o, t.s, t.n);
-    output_close(o);
-    free(t.s);
+        fprintf(f, ",\n  \"attnvar_layers\": \"%s\",\n  \"attnvar_qk_norm\": %s", letters,
+                c->qk_norm ? "true" : "false");
+    fprintf(f, "\n}\n");
 }
 
-// Saves after `step` steps. All files are complete on disk before the first is renamed; the model
-// comes last. If the program is killed between two renames, checkpoint_open() finishes them.
+// What a run keeps in its folder; all but the log are its checkpoint, in the order of renaming.
+enum { LOG, CONFIG, OPTIM, WEIGHTS, RUN_FILES };
+static const char *const run_files[] = {"log.csv", "config.json", "optim.safetensors",
+                                        "model.safetensors"};
+
+// Saves after `step` steps; metadata: the settings, as JSON members. All files are complete on disk
+// before the first is renamed; the model comes last. If the program is killed between two renames,
+// checkpoint_open() finishes them. If a file cannot be written, the checkpoint before stays.
 static void checkpoint_save(const Model *m, const char *dir, const char *metadata, int step,
                             uint64_t rng) {
-    Output config, optim, model;
-    Text moments = {0}, weights = {0};
-    int count;
-    text_add(&weights, "\"format\":\"pt\",\"step\":\"%d\",%s", step, metadata);
-    text_add(&moments, "\"format\":\"pt\",\"step\":\"%d\",\"rng\":\"%llu\"", step,
-             (unsigned long long)rng);
-    write_config(&config, dir, &m->c);
-    Entry *list = entries(m, true, &count);
-    write_safetensors(&optim, &config, dir, "optim.safetensors", list, count, moments.s);
-    free(list);
-    list = entries(m, false, &count);
-    write_safetensors(&model, &optim, dir, "model.safetensors", list, count, weights.s);
-    free(list), free(moments.s), free(weights.s);
-    output_rename(&config);
-    output_rename(&optim);
-    output_rename(&model);
+    const char *const *name = run_files;
+    char rng_member[40];
+    snprintf(rng_member, sizeof rng_member, "\"rng\":\"%llu\"", (unsigned long long)rng);
+    for (int i = CONFIG; i < RUN_FILES; i++) {
+        FILE *f = fopen(path_in(dir, name[i], ".tmp").s, "wb");
+        if (f && i == CONFIG) write_config(f, &m->c);
+        else if (f) write_safetensors(f, m, i == OPTIM, step, i == OPTIM ? rng_member : metadata);
+        if (f && !ferror(f) && fflush(f) == 0 && fsync(fileno(f)) == 0 && fclose(f) == 0) continue;
+        int error = errno;
+        for (int k = CONFIG; k <= i; k++) remove(path_in(dir, name[k], ".tmp").s);
+        fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
+             name[i], strerror(error));
+    }
+    for (int i = CONFIG; i < RUN_FILES; i++)
+        if (rename(path_in(dir, name[i], ".tmp").s, path_in(dir, name[i], "").s) != 0)
+            fail("%s/%s.tmp: cannot be renamed: %s", dir, name[i], strerror(errno));
 }
 
 // Opens the pair of files of a checkpoint, which must be of the same step.
 static void checkpoint_open(const char *dir, Header *model, Header *optim) {
-    char temporary[PATH_MAX + 32], path[PATH_MAX + 32];
+    static const char *const name = "model.safetensors";
+    Path temporary = path_in(dir, name, ".tmp");
     header_open(optim, dir, "optim.safetensors");
-    header_open(model, dir, "model.safetensors");
+    header_open(model, dir, name);
     uint64_t step = header_number(optim, "step");
-    if (header_number(model, "step") == step) return;
-    snprintf(temporary, sizeof temporary, "%s/model.safetensors.tmp", dir);
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    if (access(temporary, R_OK) == 0) {         // killed between the two renames
-        header_close(model);
+    if (header_number(model, "step") != step && access(temporary.s, R_OK) == 0) {
+        header_close(model);                        // killed between the two renames
         header_open(model, dir, "model.safetensors.tmp");
-        if (header_number(model, "step") == step && rename(temporary, path) == 0) return;
+        if (header_number(model, "step") == step) rename(temporary.s, path_in(dir, name, "").s);
     }
-    fail("%s: model.safetensors and optim.safetensors are of different steps: not of one run", dir);
+    if (header_number(model, "step") != step)
+        fail("%s: %s and optim.safetensors are of different steps: not of one run", dir, name);
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -2591,22 +2445,17 @@ static const struct {
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 typedef struct {
-    const char *path[MAX_FILES];
-    int n;
-} List;                         // of an option that may be repeated
-
-typedef struct {
     Config c;
     AdamW adamw;
     double lr, min_lr;
     const char *attn, *layout, *size, *anchor, *out, *init;
-    List data, val;
+    const char *data, *val;     // a file a line; val NULL: the last tenth of data
     int steps, warmup, eval_every, eval_batches, log_every, save_every, sample, threads, pairs;
     int resume, force;
     uint64_t seed;
 } Settings;
 
-typedef enum { FLAG, INT, REAL, TEXT, LIST, SEED } OptionType;
+typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: may be repeated
 
 // Who keeps an option: a checkpoint keeps what makes the model (MODEL; --init and --resume take it
 // from there) and what makes the run (RUN; --resume does); nobody keeps the others (FREE).
@@ -2664,35 +2513,27 @@ static const Option options[] = {
 enum { OPTIONS = sizeof options / sizeof *options };
 
 // An option's value as text, the same for the same value: for --help, and to keep and compare it.
-static void option_text(const Settings *s, const Option *o, Text *t) {
-    const char *at = (const char *)s + o->offset;
-    if (o->type == TEXT) {
-        const char *text = *(const char *const *)at;
-        text_add(t, "%s", text ? text : "");
-    } else if (o->type == LIST) {
-        const List *list = (const List *)at;
-        text_add(t, "");
-        for (int i = 0; i < list->n; i++) text_add(t, "%s%s", i ? "\n" : "", list->path[i]);
-    } else if (o->type == REAL) {               // the fewest digits that mean this very number
-        char number[40];
-        for (int digits = 6; digits <= 17; digits++) {
-            snprintf(number, sizeof number, "%.*g", digits, *(const double *)at);
-            if (strtod(number, NULL) == *(const double *)at) break;
-        }
-        text_add(t, "%s", number);
+// A number is written into number.
+static const char *option_text(const Settings *s, const Option *o, char number[32]) {
+    const void *at = (const char *)s + o->offset;
+    const char *text = number;
+    if (o->type == TEXT || o->type == LIST) text = *(const char *const *)at;
+    else if (o->type == SEED) snprintf(number, 32, "%llu", (unsigned long long)s->seed);
+    else if (o->type != REAL) snprintf(number, 32, "%d", *(const int *)at);
+    else for (int digits = 6; digits <= 17; digits++) {     // the fewest that mean this very number
+        snprintf(number, 32, "%.*g", digits, *(const double *)at);
+        if (strtod(number, NULL) == *(const double *)at) break;
     }
-    else if (o->type == SEED) text_add(t, "%llu", (unsigned long long)s->seed);
-    else text_add(t, "%d", *(const int *)at);
+    return text ? text : "";
 }
 
 static void print_help(const Settings *s) {
     printf("usage: ./train_attnvar [--option value]...\n\n");
     for (const Option *o = options; o < options + OPTIONS; o++) {
-        Text value = {0};
-        option_text(s, o, &value);
+        char number[32];
         printf("  --%-13s %s", o->name, o->help);
-        printf(o->type == FLAG || strchr(o->help, '[') ? "\n" : " [%s]\n", value.s);
-        free(value.s);
+        if (o->type != FLAG && !strchr(o->help, '[')) printf(" [%s]", option_text(s, o, number));
+        printf("\n");
     }
     printf("\n--attn NAME\n");
     for (const Variant *v = variants; v < variants + VARIANTS; v++)
@@ -2707,130 +2548,107 @@ static void print_help(const Settings *s) {
                sizes[i].steps, sizes[i].lr, sizes[i].beta2);
 }
 
-// "one, two, three": the names in a table, for messages
-#define NAMES(table, count, text) \
-    for (int i_ = 0, used_ = 0; i_ < (count); i_++) \
-        used_ += snprintf(text + used_, sizeof text - used_, "%s%s", i_ ? ", " : "", table[i_].name)
-
-static int find_variant(const char *name) {
-    char known[256] = "";
-    for (int v = 0; v < VARIANTS; v++)
-        if (strcmp(variants[v].name, name) == 0) return v;
-    NAMES(variants, VARIANTS, known);
-    fail("unknown variant '%s': expected one of %s", name, known);
+// The row of a table whose first member is this name, of n characters. If there is none, -1; or,
+// where the table's rows are called something, a failure that lists them.
+#define FIND(table, name, n, called) \
+    find_name(table, sizeof *table, sizeof table / sizeof *table, name, n, called)
+static int find_name(const void *table, size_t row, size_t rows, const char *name, size_t n,
+                     const char *called) {
+    char known[256];
+    for (size_t i = 0, used = 0; i < rows; i++) {
+        const char *entry = *(const char *const *)((const char *)table + i * row);
+        if (strlen(entry) == n && strncmp(entry, name, n) == 0) return (int)i;
+        if (called) used += snprintf(known + used, sizeof known - used, i ? ", %s" : "%s", entry);
+    }
+    if (called) fail("unknown %s '%s': expected one of %s", called, name, known);
+    return -1;
 }
 
 static void apply_size(Settings *s, const char *name) {
-    char known[256] = "";
-    for (int i = 0; i < SIZES; i++) {
-        if (strcmp(sizes[i].name, name) != 0) continue;
-        Config *c = &s->c;
-        s->size = name;
-        c->dim = sizes[i].dim, c->layers = sizes[i].layers, c->heads = sizes[i].heads;
-        c->ffn = sizes[i].ffn, c->seq = sizes[i].seq, c->batch = sizes[i].batch;
-        s->steps = sizes[i].steps, s->lr = sizes[i].lr, s->adamw.beta2 = sizes[i].beta2;
-        return;
-    }
-    NAMES(sizes, SIZES, known);
-    fail("unknown size '%s': expected one of %s", name, known);
+    int i = FIND(sizes, name, strlen(name), "size");
+    Config *c = &s->c;
+    s->size = name;
+    c->dim = sizes[i].dim, c->layers = sizes[i].layers, c->heads = sizes[i].heads;
+    c->ffn = sizes[i].ffn, c->seq = sizes[i].seq, c->batch = sizes[i].batch;
+    s->steps = sizes[i].steps, s->lr = sizes[i].lr, s->adamw.beta2 = sizes[i].beta2;
 }
 
 static void set_option(Settings *s, const Option *o, const char *text) {
-    char *at = (char *)s + o->offset, *end;
+    void *at = (char *)s + o->offset;
+    char *end;
     errno = 0;
-    if (o->type == TEXT) {
-        memcpy(at, &text, sizeof text);
-    } else if (o->type == LIST) {
-        List *list = (List *)at;
-        if (list->n == MAX_FILES) fail("--%s: more than %d files", o->name, MAX_FILES);
-        list->path[list->n++] = text;
-    } else if (o->type == INT || o->type == FLAG) {
-        long long n = strtoll(text, &end, 10);
-        if (end == text || *end || errno || (double)n < o->low || (double)n > o->high)
-            fail("--%s '%s': expected a whole number from %.0f to %.0f",
-                 o->name, text, o->low, o->high);
-        *(int *)at = (int)n;
-    } else if (o->type == REAL) {
-        double x = strtod(text, &end);
-        if (end == text || *end || !(x >= o->low && x <= o->high))
-            fail("--%s '%s': expected a number from %g to %g", o->name, text, o->low, o->high);
-        *(double *)at = x;
+    if (o->type == TEXT || o->type == LIST) {
+        *(const char **)at = text;
     } else if (o->type == SEED) {
-        unsigned long long n = strtoull(text, &end, 10);
+        unsigned long long n = s->seed = strtoull(text, &end, 10);
         if (!isdigit((unsigned char)*text) || *end || errno || n >> 62)
             fail("--%s '%s': expected a whole number from 0 to 2^62 - 1", o->name, text);
-        s->seed = n;
+    } else {
+        double x = strtod(text, &end);
+        bool real = o->type == REAL;
+        if (end == text || *end || !(x >= o->low && x <= o->high) || (!real && x != floor(x)))
+            fail(real ? "--%s '%s': expected a number from %g to %g"
+                      : "--%s '%s': expected a whole number from %.0f to %.0f",
+                 o->name, text, o->low, o->high);
+        if (real) *(double *)at = x;
+        else *(int *)at = (int)x;
     }
 }
 
-static const Option *find_option(const char *name, size_t length) {
-    for (const Option *o = options; o < options + OPTIONS; o++)
-        if (strlen(o->name) == length && strncmp(o->name, name, length) == 0) return o;
-    return NULL;
+static const char *given_text(char **given, const char *name) {
+    return given[FIND(options, name, strlen(name), NULL)];
 }
 
-// Reads --name value and --name=value. The size is applied first, wherever it stands.
-static void parse(Settings *s, int argc, char **argv, bool *given) {
-    const char *size = NULL;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int i = 1; i < argc; i++) {
-            const char *word = argv[i], *equals = strchr(word, '=');
-            const char *value = equals ? equals + 1 : NULL;
-            if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-                print_help(s);
-                exit(0);
-            }
-            size_t length = equals ? (size_t)(equals - word) : strlen(word);
-            const Option *o = strncmp(word, "--", 2) ? NULL : find_option(word + 2, length - 2);
-            if (!o) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
-            if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value);
-            if (o->type != FLAG && !value && i + 1 == argc)
-                fail("--%s wants a value: run ./train_attnvar --help", o->name);
-            if (o->type == FLAG) value = "1";
-            else if (!value) value = argv[++i];
-            if (pass == 0) {
-                if (o->offset == AT(size)) size = value;
-                if (o->offset == AT(data) && !strcmp(value, "recall") && !size) size = "recall";
-                continue;
-            }
-            if (o->type == LIST && !given[o - options]) ((List *)((char *)s + o->offset))->n = 0;
-            if (o->offset != AT(size)) set_option(s, o, value);
-            given[o - options] = true;
+// Reads --name value and --name=value. given[i] becomes what options[i] was given last; of a LIST,
+// all that it was given, a line each.
+static void parse(const Settings *defaults, int argc, char **argv, char **given) {
+    for (int i = 1; i < argc; i++) {
+        char *word = argv[i], *value = strchr(word, '=');
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+            print_help(defaults);
+            exit(0);
         }
-        if (pass == 0 && size) apply_size(s, size);
+        int which = strncmp(word, "--", 2) == 0
+                  ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
+        const Option *o = &options[which < 0 ? 0 : which];
+        if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
+        if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value + 1);
+        if (o->type == FLAG) value = "1";
+        else if (value) value++;
+        else if (++i < argc) value = argv[i];
+        else fail("--%s wants a value: run ./train_attnvar --help", o->name);
+        char **text = &given[which];
+        if (o->type == LIST) {
+            size_t used = *text ? strlen(*text) + 1 : 0, room = used + strlen(value) + 1;
+            char *lines = allocate(room, "the names of the data");
+            snprintf(lines, room, "%s%s%s", used ? *text : "", used ? "\n" : "", value);
+            free(*text);
+            value = lines;
+        }
+        *text = value;
     }
-}
-
-static bool was_given(const bool *given, const char *name) {
-    return given[find_option(name, strlen(name)) - options];
 }
 
 // The variant of every layer, from --attn and --layout.
 static void set_layers(Config *c, const char *attn, const char *layout, bool attn_given) {
-    int simple = find_variant(attn);
-    for (int i = 0; i < LAYOUTS; i++) {
-        if (strcmp(layouts[i].name, layout) != 0) continue;
-        for (int l = 0; l < c->layers; l++)
-            c->kind[l] = stays_standard(i, l + 1, c->layers) ? STANDARD : simple;
-        return;
-    }
+    int simple = FIND(variants, attn, strlen(attn), "variant"), count = 0;
+    int named = FIND(layouts, layout, strlen(layout), NULL);
+    for (int l = 0; l < c->layers && named >= 0; l++)
+        c->kind[l] = stays_standard(named, l + 1, c->layers) ? STANDARD : simple;
+    if (named >= 0) return;
     if (attn_given)
         fail("--layout %s names every layer's variant, or is no layout: leave out --attn %s, or "
              "name a layout (--help lists them)", layout, attn);
-    int count = 0;
-    bool names = strchr(layout, ',') != NULL || islower((unsigned char)*layout);
+    bool letters = !strchr(layout, ',') && !islower((unsigned char)*layout);
     for (const char *p = layout; *p; count++) {
-        size_t length = names ? strcspn(p, ",") : 1;
-        int kind = -1;
-        for (int v = 0; v < VARIANTS; v++)
-            if (names ? strlen(variants[v].name) == length && !strncmp(p, variants[v].name, length)
-                      : *p == variants[v].letter) kind = v;
+        int length = letters ? 1 : (int)strcspn(p, ",");
+        int kind = letters ? VARIANTS - 1 : FIND(variants, p, length, NULL);
+        while (letters && kind >= 0 && variants[kind].letter != *p) kind--;
         if (kind < 0)
             fail("--layout %s: '%.*s' is no layout and no variant: expected a layout, a letter a "
-                 "layer, or names with commas: --help lists them all", layout, (int)length, p);
+                 "layer, or names with commas: --help lists them all", layout, length, p);
         if (count < MAX_LAYERS) c->kind[count] = kind;
-        p += length;
-        if (names && *p == ',') p++;
+        p += length + (!letters && p[length] == ',');
     }
     if (count != c->layers)
         fail("--layout %s names %d layers, the model has %d: give one for each, or --layers %d",
@@ -2838,94 +2656,86 @@ static void set_layers(Config *c, const char *attn, const char *layout, bool att
 }
 
 static void check_config(const Config *c) {
+    int dh = c->dim / c->heads;
     if (c->dim % c->heads != 0)
-        fail("--dim %d is not a multiple of --heads %d: each head takes dim/heads channels",
-             c->dim, c->heads);
+        fail("--dim %d is not a multiple of --heads %d", c->dim, c->heads);
     if (c->heads % c->kv_heads != 0)
-        fail("--heads %d is not a multiple of --kv-heads %d: each key/value head serves as many "
-             "query heads", c->heads, c->kv_heads);
+        fail("--heads %d is not a multiple of --kv-heads %d", c->heads, c->kv_heads);
     if (((double)c->batch + 2) * c->seq > 1 << 30)
         fail("--batch %d times --seq %d is more than 2^30 positions", c->batch, c->seq);
     for (int l = 0; l < c->layers; l++) {
-        if (variants[c->kind[l]].rotates && c->dim / c->heads % 2 != 0)
+        if (variants[c->kind[l]].rotates && dh % 2 != 0)
             fail("head size %d (--dim %d / --heads %d) is odd: RoPE turns pairs of channels, so %s "
-                 "needs an even one",
-                 c->dim / c->heads, c->dim, c->heads, variants[c->kind[l]].name);
+                 "needs an even one", dh, c->dim, c->heads, variants[c->kind[l]].name);
         if (c->kind[l] == MLP && c->kv_heads != c->heads)
-            fail("mlp with --kv-heads %d and --heads %d: its gate (as wide as q) and its up "
-                 "projection (as wide as k) are multiplied, so they must be equally wide: leave "
-                 "out --kv-heads", c->kv_heads, c->heads);
+            fail("mlp with --kv-heads %d and --heads %d: its gate, in place of q, and its up, in "
+                 "place of k, must be equally wide: leave out --kv-heads", c->kv_heads, c->heads);
     }
 }
 
 // Takes from a checkpoint what it keeps; an option that was given and says otherwise is refused.
-static void take_settings(Settings *s, bool *given) {
-    Header h;
+// What is taken counts as given. --init takes --seq, too, unless it was given.
+static void take_settings(Settings *s, char **given) {
     const char *dir = s->resume ? s->out : s->init;
+    char wanted[MAX_LAYERS + 1], number[32];
+    Header h;
     header_open(&h, dir, "model.safetensors");
-    const char *letters = header_get(&h, "layers-as-letters");
-    if (!letters) fail("%s: its metadata names no layers: not written by this program", h.path);
     for (const Option *o = options; o < options + OPTIONS; o++) {
-        bool *set = &given[o - options];
-        bool may_differ = o->keeper == FREE || (!s->resume && o->keeper == RUN);
-        if (may_differ && (*set || o->offset != AT(c.seq))) continue;
-        const char *kept = header_get(&h, o->name);
-        if (!kept) fail("%s: its metadata has no %s: not written by this program", h.path, o->name);
-        Text mine = {0};
-        option_text(s, o, &mine);
-        if (*set && strcmp(mine.s, kept) != 0)
+        char **text = &given[o - options];
+        bool bound = o->keeper == MODEL || (o->keeper == RUN && s->resume);
+        if (!bound && (*text || o->offset != AT(c.seq))) continue;
+        const char *kept = header_get(&h, o->name), *mine = option_text(s, o, number);
+        if (!kept)
+            fail("%s: its metadata has no %s: not written by this program", h.path.s, o->name);
+        if (*text && strcmp(mine, kept) != 0)
             fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
-                 "another run", o->name, mine.s, dir, kept);
-        free(mine.s);
-        *set = true;
-        if (o->type == LIST) {
-            List *list = (List *)((char *)s + o->offset);
-            list->n = 0;
-            char *part = *kept ? strtok(strdup(kept), "\n") : NULL;
-            for (; part; part = strtok(NULL, "\n")) set_option(s, o, part);
-        } else if (o->type != TEXT) set_option(s, o, kept);
-        else if (*kept) set_option(s, o, strdup(kept));
+                 "another run", o->name, mine, dir, kept);
+        if (*text) continue;
+        bool is_text = o->type == TEXT || o->type == LIST;
+        set_option(s, o, !*kept ? "" : is_text ? strdup(kept) : kept);      // h does not last
+        *text = "";
     }
-    bool named = was_given(given, "attn") || was_given(given, "layout");
-    char wanted[MAX_LAYERS + 1];
-    if (named) {
-        set_layers(&s->c, s->attn, s->layout, was_given(given, "attn"));
-        layer_string(&s->c, wanted);
-        if (s->resume && strcmp(wanted, letters) != 0)
-            fail("--attn %s --layout %s means the layers %s, the checkpoint in %s has %s: leave "
-                 "them out, or start another run with --init %s",
-                 s->attn, s->layout, wanted, dir, letters, dir);
-    } else {
-        s->attn = "standard", s->layout = strdup(letters);
-    }
+    if (s->val && !*s->val) s->val = NULL;
+    if (s->anchor && !*s->anchor) s->anchor = NULL;
+    const char *letters = header_get(&h, "layers-as-letters");
+    if (!letters) fail("%s: its metadata names no layers: not written by this program", h.path.s);
+    if (!given_text(given, "attn") && !given_text(given, "layout")) s->layout = strdup(letters);
+    set_layers(&s->c, s->attn, s->layout, given_text(given, "attn") != NULL);
+    layer_string(&s->c, wanted);
+    if (s->resume && strcmp(wanted, letters) != 0)
+        fail("--attn %s --layout %s means the layers %s, the checkpoint in %s has %s: leave them "
+             "out, or start another run with --init %s",
+             s->attn, s->layout, wanted, dir, letters, dir);
     header_close(&h);
 }
 
+// All options: the defaults, over them those of the size, then what the command line gives or a
+// checkpoint keeps, then what follows from these.
 static Settings settings(int argc, char **argv) {
-    bool given[OPTIONS] = {false};
+    char *given[OPTIONS] = {NULL};
     Settings s = {
-        .c = {.rope_base = 10000}, .attn = "standard", .layout = "uniform",
-        .data = {{"dev/data/austen_train.txt"}, 1}, .val = {{"dev/data/austen_val.txt"}, 1},
+        .c = {.rope_base = 10000},              // vocab 0, sample -1: open_data() finds what is due
+        .attn = "standard", .layout = "uniform",
+        .data = "dev/data/austen_train.txt", .val = "dev/data/austen_val.txt",
         .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .pairs = 8,
-        .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200, .seed = 1,
-        .threads = omp_get_max_threads(),
+        .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200, .sample = -1,
+        .seed = 1, .threads = omp_get_max_threads(),
     };
     apply_size(&s, "tiny");
     parse(&s, argc, argv, given);
+    const char *size = given_text(given, "size"), *data = given_text(given, "data");
+    if (size || (data && strcmp(data, "recall") == 0)) apply_size(&s, size ? size : "recall");
+    for (int i = 0; i < OPTIONS; i++)
+        if (given[i]) set_option(&s, &options[i], given[i]);
     if (s.resume && !s.out) fail("--resume wants to know which run: --out DIR");
-    if (s.resume && s.force) fail("--resume goes on with a run, --force overwrites it: give one");
-    if (s.resume && s.init) fail("--resume and --init both say where to start: give one");
+    if (s.resume && (s.force || s.init))
+        fail("--resume goes on with a run, --force and --init start another: give one");
+    if (data && !given_text(given, "val")) s.val = NULL;
     if (s.resume || s.init) take_settings(&s, given);
-    bool recall = s.data.n == 1 && strcmp(s.data.path[0], "recall") == 0;
-    if (recall && was_given(given, "val") && s.val.n)
-        fail("--val %s: recall makes its own validation data: leave it out", s.val.path[0]);
-    if (!was_given(given, "kv-heads")) s.c.kv_heads = s.c.heads;
-    if (!was_given(given, "min-lr")) s.min_lr = s.lr / 10;
-    if (!was_given(given, "warmup")) s.warmup = s.steps / 20;
-    if (!was_given(given, "vocab")) s.c.vocab = 0;              // found in the data
-    if (!was_given(given, "sample")) s.sample = -1;             // open_data() knows
-    if (was_given(given, "data") && !was_given(given, "val")) s.val.n = 0;
-    set_layers(&s.c, s.attn, s.layout, was_given(given, "attn"));
+    if (!given_text(given, "kv-heads")) s.c.kv_heads = s.c.heads;
+    if (!given_text(given, "min-lr")) s.min_lr = s.lr / 10;
+    if (!given_text(given, "warmup")) s.warmup = s.steps / 20;
+    set_layers(&s.c, s.attn, s.layout, given_text(given, "attn") != NULL);
     check_config(&s.c);
     if (s.anchor && !uses(&s.c, QK_TEXT_ANCHOR))
         fail("--anchor %s: no layer is fixedseqqk: leave it out", s.anchor);
@@ -2935,41 +2745,49 @@ static Settings settings(int argc, char **argv) {
     return s;
 }
 
+// Opens the files whose names are the lines of `lines`. Their names live as long as the program.
+static void open_lines(Data *d, const char *lines) {
+    const char *path[MAX_FILES];
+    int count = 0;
+    for (char *p = strdup(lines), *next; p; p = next) {
+        if (count == MAX_FILES) fail("--data or --val: more than %d files", MAX_FILES);
+        if ((next = strchr(p, '\n'))) *next++ = 0;
+        path[count++] = p;
+    }
+    data_open(d, path, count);
+}
+
 // Opens the data and settles what depends on it: the vocabulary, the sample.
 static void open_data(Settings *s, Data *train, Data *val) {
-    Config *c = &s->c;
-    if (s->data.n == 1 && strcmp(s->data.path[0], "recall") == 0) {
-        if (!c->vocab) c->vocab = 64;
+    int *V = &s->c.vocab, largest = 255;
+    if (strcmp(s->data, "recall") == 0) {
+        if (s->val) fail("--val %s: recall makes its own validation data: leave it out", s->val);
+        if (!*V) *V = 64;
         if (s->sample < 0) s->sample = 0;
-        recall_open(train, s->pairs, c->vocab, c->seq);
+        recall_open(train, s->pairs, *V, s->c.seq);
         *val = *train;
         return;
     }
-    data_open(train, s->data.path, s->data.n);
-    data_open(val, s->val.n ? s->val.path : s->data.path, s->val.n ? s->val.n : s->data.n);
-    if (data_is_bytes(train) != data_is_bytes(val))
-        fail("%s holds %s and %s holds %s: expected files of one kind", train->shard[0].path,
-             data_is_bytes(train) ? "bytes" : "tokens", val->shard[0].path,
-             data_is_bytes(val) ? "bytes" : "tokens");
-    if (!s->val.n) {                                            // the last tenth
+    open_lines(train, s->data);
+    open_lines(val, s->val ? s->val : s->data);
+    expect_one_kind(&train->shard[0], &val->shard[0]);
+    if (!s->val) {                                              // the last tenth
         val->n = train->n / 10;
-        train->n -= val->n;
-        val->first = train->n;
+        val->first = train->n -= val->n;
     }
-    if (data_is_bytes(train)) {
-        if (c->vocab && c->vocab < 256) fail("--vocab %d: bytes need 256", c->vocab);
-        if (!c->vocab) c->vocab = 256;
-    } else {
-        int largest = data_largest(train, c->vocab), other = data_largest(val, c->vocab);
+    bool bytes = data_is_bytes(train);
+    if (bytes && *V && *V < 256) fail("--vocab %d: bytes need 256", *V);
+    if (!bytes) {
+        int other = data_largest(val, *V);
+        largest = data_largest(train, *V);
         if (other > largest) largest = other;
-        if (!c->vocab && largest >= 1 << 22)
-            fail("%s: its largest token is %d, expected less than %d", train->shard[0].path,
-                 largest, 1 << 22);
-        if (!c->vocab) c->vocab = (largest / 64 + 1) * 64;
+        if (!*V && largest >= 1 << 22)
+            fail("%s: its largest token is %d, expected less than %d", s->data, largest, 1 << 22);
     }
-    if (s->sample < 0) s->sample = data_is_bytes(train) ? 300 : 0;
-    data_expect(train, c->seq, "training");
-    data_expect(val, c->seq, s->val.n ? "validation" : "validation (the last tenth)");
+    if (!*V) *V = (largest / 64 + 1) * 64;
+    if (s->sample < 0) s->sample = bytes ? 300 : 0;
+    data_expect(train, s->c.seq, "training");
+    data_expect(val, s->c.seq, s->val ? "validation" : "validation (the last tenth)");
 }
 
 // The anchor's tokens: the start of --anchor FILE, or of the training data; of recall, its first
@@ -2993,59 +2811,58 @@ static void read_anchor(const Settings *s, const Data *train, int *tokens) {
     } else read_tokens(train, 0, T, tokens);
 }
 
-// What the run is, before anything large is allocated.
-static void print_start(const Settings *s, const Model *m, const Data *train, const Data *val,
-                        size_t windows) {
-    const Config *c = &s->c;
-    double MB = 1e6 / sizeof(float), embed = (double)m->embed->size, attention = 0, mlp = 0;
+// What the model is, before its memory is allocated.
+static void print_model(const Settings *s, const Model *m) {
+    const Config *c = &m->c;
+    const char *comma = "";
     char letters[MAX_LAYERS + 1];
     layer_string(c, letters);
-    for (int l = 0; l < c->layers; l++) {
-        const Layer *L = &m->layer[l];
-        attention += (double)(L->wq->size + L->wk->size + L->wv->size + L->wo->size
-                            + L->bq->size + L->bk->size + L->bv->size);
-        mlp += (double)(L->wgate->size + L->wup->size + L->wdown->size);
-    }
-    double head = c->untied ? (double)m->head->size : 0, all = (double)m->parameters;
     printf("layers      %s  (", letters);
-    for (int v = 0, first = 1; v < VARIANTS; v++) {
+    for (int v = 0; v < VARIANTS; v++) {
         int n = 0;
         for (int l = 0; l < c->layers; l++) n += c->kind[l] == v;
-        if (n) printf("%s%d %s", first ? "" : ", ", n, variants[v].name), first = 0;
+        if (n) printf("%s%d %s", comma, n, variants[v].name), comma = ", ";
     }
     printf("), %d thread%s, seed %llu\n", s->threads, s->threads > 1 ? "s" : "",
            (unsigned long long)s->seed);
     printf("shape       dim %d, heads %d, kv-heads %d, ffn %d, seq %d, batch %d%s%s\n",
            c->dim, c->heads, c->kv_heads, c->ffn, c->seq, c->batch,
            c->qk_norm ? ", qk-norm" : "", c->untied ? ", untied" : "");
-    printf("parameters  %.0f: embedding %.0f, mixing %.0f, mlp %.0f, norms %.0f, head %.0f\n",
-           all, embed, attention, mlp, all - embed - attention - mlp - head, head);
-    double threads = (double)work_bytes(c);
+    size_t part[5] = {0};
+    for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++)
+        part[t->role == GAIN ? 3 : t == m->embed ? 0 : strstr(t->name, "attn") ? 1
+             : strstr(t->name, "mlp") ? 2 : 4] += t->size;
+    printf("parameters  %zu: embedding %zu, mixing %zu, mlp %zu, norms %zu, head %zu\n",
+           m->parameters, part[0], part[1], part[2], part[3], part[4]);
+    double MB = 1e6, weights = (double)(m->parameters * sizeof(float)) / MB;
+    double kept = (double)m->kept_bytes / MB, mixers = (double)m->mixer_bytes / MB;
+    double scratch = ((double)m->activation_bytes
+                      + (double)work_bytes(c)) / MB - kept;
     printf("memory      %.1f MB: weights %.1f, gradients %.1f, moments %.1f, kept for backward "
-           "%.1f (mixers %.1f), scratch %.1f\n",
-           4 * all / MB + ((double)m->activation_bytes + threads) / 1e6, all / MB, all / MB,
-           2 * all / MB, (double)m->kept_bytes / 1e6, (double)m->mixer_bytes / 1e6,
-           ((double)(m->activation_bytes - m->kept_bytes) + threads) / 1e6);
+           "%.1f (mixers %.1f), scratch %.1f\n", 4 * weights + kept + scratch, weights, weights,
+           2 * weights, kept, mixers, scratch);
+}
+
+// What it learns from, and what a model without mixing would reach.
+static void print_data(const Settings *s, const Data *train, const Data *val, size_t windows) {
+    int V = s->c.vocab, B = s->c.batch, T = s->c.seq;
     if (train->pairs) {
         printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %d x %d "
-               "tokens\n", train->pairs, c->vocab / 2 - 1, c->vocab / 2, c->vocab - 1, s->steps,
-               c->batch, c->seq);
+               "tokens\n", train->pairs, V / 2 - 1, V / 2, V - 1, s->steps, B, T);
         printf("validation  %zu fixed sequences\n", windows);
         printf("chance      accuracy %.4f for any value (1/values), %.4f for those in the sequence "
-               "(1/pairs)\n\n", 1.0 / (c->vocab - c->vocab / 2), 1.0 / train->pairs);
+               "(1/pairs)\n\n", 1.0 / (V - V / 2), 1.0 / train->pairs);
         return;
     }
-    const char *unit = data_is_bytes(train) ? "bytes" : "tokens";
-    printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n",
-           train->shard[0].path, train->shards > 1 ? " and more" : "", train->n, unit, c->vocab,
-           s->steps, c->batch, c->seq);
-    printf("validation  %s%s: %zu %s, the first %zu scored\n", val->shard[0].path,
-           s->val.n ? val->shards > 1 ? " and more" : "" : " (last tenth)", val->n, unit,
-           windows * (size_t)c->seq);
-    printf("floors      chance ln V %.4f", log((double)c->vocab));
-    if (c->vocab <= FLOORS_VOCAB) {
+    const Shard *a = &train->shard[0], *b = &val->shard[0];
+    printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n", a->path,
+           train->shards > 1 ? " and more" : "", train->n, a->kind, V, s->steps, B, T);
+    printf("validation  %s%s: %zu %s, the first %zu scored\n", b->path, !s->val ? " (last tenth)"
+           : val->shards > 1 ? " and more" : "", val->n, b->kind, windows * (size_t)T);
+    printf("floors      chance ln V %.4f", log((double)V));
+    if (V <= FLOORS_VOCAB) {
         double unigram, bigram;
-        floors(train, val, windows, c->seq, c->vocab, &unigram, &bigram);
+        floors(train, val, windows, T, V, &unigram, &bigram);
         printf(", unigram %.4f, bigram %.4f nats: about where a model\n            ends that knows "
                "nothing, only the frequencies, only the token before", unigram, bigram);
     }
@@ -3053,104 +2870,101 @@ static void print_start(const Settings *s, const Model *m, const Data *train, co
     fflush(stdout);
 }
 
-static void print_duration(double s) {
-    if (s < 60) printf("%.0fs", s);
-    else if (s < 3600) printf("%dm%02ds", (int)s / 60, (int)s % 60);
-    else printf("%.0fh%02dm", floor(s / 3600), (int)(fmod(s, 3600) / 60));
-}
-
 // What a checkpoint keeps of the settings, as JSON members; and the size of the data, which must
 // not change under a run.
 static char *settings_metadata(const Settings *s, const Data *train, const Data *val) {
-    Text t = {0};
-    char letters[MAX_LAYERS + 1];
+    char letters[MAX_LAYERS + 1], number[32], *text;
+    size_t n;
+    FILE *f = open_memstream(&text, &n);
+    if (!f) fail("no memory for the settings");
     layer_string(&s->c, letters);
-    text_add(&t, "\"layers-as-letters\":\"%s\",\"train-tokens\":\"%zu\",\"val-tokens\":\"%zu\"",
-             letters, train->n, val->n);
+    fprintf(f, "\"layers-as-letters\":\"%s\",\"train-tokens\":\"%zu\",\"val-tokens\":\"%zu\"",
+            letters, train->n, val->n);
     for (const Option *o = options; o < options + OPTIONS; o++) {
         if (o->keeper == FREE) continue;
-        Text value = {0};
-        option_text(s, o, &value);
-        text_add(&t, ",\"%s\":", o->name);
-        text_quote(&t, value.s);
-        free(value.s);
+        fprintf(f, ",\"%s\":\"", o->name);
+        for (const char *t = option_text(s, o, number); *t; t++) {
+            if (*t == '"' || *t == '\\') fprintf(f, "\\%c", *t);
+            else if ((unsigned char)*t < ' ') fprintf(f, "\\u%04x", (unsigned)*t);
+            else putc(*t, f);
+        }
+        putc('"', f);
     }
-    return t.s;
+    if (ferror(f) || fclose(f) != 0) fail("no memory for the settings");
+    return text;
 }
 
-// --out: makes the folder, refuses to touch a run that is there, opens log.csv.
+// --out: makes the folder, refuses to touch a run that is there, opens log.csv to add to it.
 static FILE *open_out(const Settings *s, int step) {
-    static const char *const names[] = {"log.csv", "config.json", "model.safetensors",
-                                        "optim.safetensors"};
-    char path[PATH_MAX], line[512];
+    char line[512];
     if (!s->out) return NULL;
     if (mkdir(s->out, 0777) != 0 && errno != EEXIST)
         fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
-    for (int i = 0; i < 4 && !s->resume; i++) {
-        snprintf(path, sizeof path, "%s/%s", s->out, names[i]);
-        if (access(path, F_OK) != 0) continue;
-        if (!s->force)
+    for (int i = 0; i < RUN_FILES && !s->resume; i++) {
+        Path path = path_in(s->out, run_files[i], "");
+        if (access(path.s, F_OK) == 0 && !s->force)
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
-                 "by --force", s->out, path);
-        remove(path);
+                 "by --force", s->out, path.s);
+        remove(path.s);
     }
-    snprintf(path, sizeof path, "%s/log.csv", s->out);
-    FILE *log = fopen(path, s->resume ? "r+" : "w");
-    if (!log && s->resume) log = fopen(path, "w");
-    if (!log) fail("%s: cannot be written: %s", path, strerror(errno));
+    FILE *log = fopen(path_in(s->out, "log.csv", "").s, "a+");
+    if (!log) fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
     // a run that was killed may have logged steps beyond its checkpoint: they come again
     off_t keep = 0;
-    while (s->resume && fgets(line, sizeof line, log) && (keep == 0 || atol(line) <= step))
-        keep = ftello(log);
+    rewind(log);
+    while (fgets(line, sizeof line, log) && (keep == 0 || atol(line) <= step)) keep = ftello(log);
     if (fseeko(log, keep, SEEK_SET) != 0 || ftruncate(fileno(log), keep) != 0)
-        fail("%s: cannot be cut after step %d: %s", path, step, strerror(errno));
+        fail("%s/log.csv: cannot be cut after step %d: %s", s->out, step, strerror(errno));
     if (keep == 0)
         fputs("step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n", log);
     return log;
+}
+
+// Fills the weights, or the moments, from an open file, and closes it.
+static void take_tensors(Header *h, const Model *m, bool optimizer, bool others) {
+    int count;
+    Entry *list = entries(m, optimizer, &count);
+    header_read(h, list, count, others);
+    header_close(h);
+    free(list);
 }
 
 // Weights, moments, step and RNG of the run in --out, or the weights of --init.
 static void restore(Model *m, const Settings *s, const Data *train, const Data *val, int *step,
                     uint64_t *rng) {
     Header model, optim;
-    int count;
-    Entry *list;
+    if (!s->resume && !s->init) return;
     if (s->resume) {
         checkpoint_open(s->out, &model, &optim);
-        uint64_t tokens = header_number(&model, "train-tokens");
-        uint64_t others = header_number(&model, "val-tokens");
-        if (tokens != train->n || others != val->n)
-            fail("%s: the run was trained on %llu tokens and validated on %llu, the data now has "
-                 "%zu and %zu: the files have changed", s->out, (unsigned long long)tokens,
-                 (unsigned long long)others, train->n, val->n);
+        if (header_number(&model, "train-tokens") != train->n ||
+            header_number(&model, "val-tokens") != val->n)
+            fail("%s: the run was trained on %s tokens and validated on %s, the data now has %zu "
+                 "and %zu: the files have changed", s->out, header_get(&model, "train-tokens"),
+                 header_get(&model, "val-tokens"), train->n, val->n);
         uint64_t done = header_number(&optim, "step");
-        *rng = header_number(&optim, "rng");
         if (done > (uint64_t)s->steps)
-            fail("%s: step %llu of %d", optim.path, (unsigned long long)done, s->steps);
+            fail("%s: step %llu of %d", optim.path.s, (unsigned long long)done, s->steps);
         *step = (int)done;
-        list = entries(m, true, &count);
-        header_read(&optim, list, count, false);
-        free(list);
-        header_close(&optim);
-    } else if (s->init) {
-        header_open(&model, s->init, "model.safetensors");
-    } else return;
-    list = entries(m, false, &count);
-    header_read(&model, list, count, !s->resume);
+        *rng = header_number(&optim, "rng");
+        take_tensors(&optim, m, true, false);
+    } else header_open(&model, s->init, "model.safetensors");
+    take_tensors(&model, m, false, !s->resume);
     if (!s->resume && s->anchor) read_anchor(s, train, m->anchor_tokens);   // not the checkpoint's
     for (int t = 0; t < m->c.seq; t++)
         if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
-            fail("%s: anchor token %d is %d, expected 0 to %d", model.path, t, m->anchor_tokens[t],
-                 m->c.vocab - 1);
-    free(list);
-    header_close(&model);
+            fail("%s: anchor token %d is %d, expected 0 to %d", model.path.s, t,
+                 m->anchor_tokens[t], m->c.vocab - 1);
 }
 
-static void print_score(const char *what, Score score, const Data *val) {
+// Evaluates and prints: nats, and what they mean for the data at hand.
+static Score validate(const char *what, Model *m, const Data *val, size_t windows, int *inputs,
+                      int *targets) {
+    Score score = evaluate(m, val, windows, inputs, targets);
     printf("%s  val loss %.4f", what, score.loss);
     if (val->pairs) printf("  accuracy %.4f\n", score.accuracy);
     else if (data_is_bytes(val)) printf("  (%.4f bits a byte)\n", score.loss / log(2));
     else printf("  (perplexity %.2f)\n", exp(score.loss));
+    return score;
 }
 
 // Ends an interrupted run: what is saved is the step that was just finished.
@@ -3182,23 +2996,21 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         double loss = model_backward(m, targets);
         double norm = gradient_norm(m, step, loss);
         adamw(m, &s->adamw, step, lr, norm);
-        double now = seconds();
-        if (step % s->log_every == 0 || step == s->steps || step == first + 1) {
-            printf("step %5d  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  ", step, loss, lr,
-                   norm, (double)(step - logged) * B * T / (now - last - other));
-            print_duration((now - start) / (step - first) * (s->steps - step));
-            printf(" left\n");
+        double now = seconds(), rate = (double)B * T / (now - began);
+        bool done = step == s->steps;
+        snprintf(what, sizeof what, "step %5d", step);
+        if (step % s->log_every == 0 || done || step == first + 1) {
+            long long left = (long long)((now - start) / (step - first) * (s->steps - step));
+            printf("%s  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  %lld:%02lld:%02lld left\n",
+                   what, loss, lr, norm, (double)(step - logged) * B * T / (now - last - other),
+                   left / 3600, left / 60 % 60, left % 60);
             last = now, logged = step, other = 0;
         }
-        double rate = (double)B * T / (now - began);
-        if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f", step, loss, lr, norm, rate);
-        bool done = step == s->steps;
+        if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f,", step, loss, lr, norm, rate);
         if (done || (s->eval_every && step % s->eval_every == 0)) {
-            Score score = evaluate(m, val, windows, inputs, targets);
-            snprintf(what, sizeof what, "step %5d", step);
-            print_score(what, score, val);
-            if (log) fprintf(log, ",%.6f,%.6f\n", score.loss, score.accuracy);
-        } else if (log) fprintf(log, ",,\n");
+            Score score = validate(what, m, val, windows, inputs, targets);
+            if (log) fprintf(log, "%.6f,%.6f\n", score.loss, score.accuracy);
+        } else if (log) fprintf(log, ",\n");
         if (log && fflush(log) != 0)
             fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
         if (s->out && (done || interrupted || (s->save_every && step % s->save_every == 0)))
@@ -3207,17 +3019,17 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         if (interrupted) stop(s, step);
         other += seconds() - now;
     }
-    if (first == s->steps) {
+    if (first == s->steps) {                        // nothing was left to do
         snprintf(what, sizeof what, "step %5d", first);
-        print_score(what, evaluate(m, val, windows, inputs, targets), val);
+        validate(what, m, val, windows, inputs, targets);
     }
     int simple = 0;
     for (int l = 0; l < m->c.layers; l++) simple += m->c.kind[l] != STANDARD;
     if (simple && simple < m->c.layers) {           // a hybrid: what are its simple layers worth?
         m->skip = SKIP_BLOCKS;
-        print_score("skip blocks", evaluate(m, val, windows, inputs, targets), val);
+        validate("skip blocks", m, val, windows, inputs, targets);
         m->skip = SKIP_MIXERS;
-        print_score("skip mixers", evaluate(m, val, windows, inputs, targets), val);
+        validate("skip mixers", m, val, windows, inputs, targets);
         m->skip = SKIP_NONE;
     }
     if (log) fclose(log);
@@ -3231,15 +3043,13 @@ int main(int argc, char **argv) {
     Model m;
     s = settings(argc, argv);
     open_data(&s, &data, &val);
-    int *anchor = allocate((size_t)s.c.seq * sizeof(int), "the anchor");
-    read_anchor(&s, &data, anchor);
     size_t windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
     model_plan(&m, &s.c);
-    print_start(&s, &m, &data, &val, windows);
+    print_model(&s, &m);
+    print_data(&s, &data, &val, windows);
     model_allocate(&m, s.seed);
     make_work(&s.c);
-    memcpy(m.anchor_tokens, anchor, (size_t)s.c.seq * sizeof(int));
-    free(anchor);
+    read_anchor(&s, &data, m.anchor_tokens);
     catch_signals();
     train(&m, &s, &data, &val, windows);
     if (s.sample > 0 && !data.pairs) {
