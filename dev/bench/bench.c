@@ -1042,7 +1042,8 @@ int main(int argc, char **argv) {
     make_work(opt.seq > 8192 ? opt.seq : 8192, 64);
     if (opt.gemm) gemm = gemm_part(opt.quick ? 25 : 1e9);
     if (opt.steps) steps_part(ratios, began + (opt.quick ? 42 : 1e9));
-    if (opt.steps && !opt.quick) growth_part();
+    bool growing = opt.selftest || (!opt.quick && listed(opt.sizes, "10m"));
+    if (opt.steps && growing && !opt.variants && !opt.seq) growth_part();
     if (opt.mixers) growth = mixers_part();
     if (opt.torch) torch = torch_part();
     free_work(opt.threads);
