@@ -4,6 +4,7 @@
 #   make run        train the default model        make test    every proof that it is right
 #   make check      what CI runs besides: both compilers, all flavours, sanitizers, command line
 #   make clean                             make fuzz    random input, needs clang
+#   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
 #   NO_OMP=1        one thread, without OpenMP
@@ -81,7 +82,13 @@ fuzz:
 	    ls $$work/crash-* $$work/timeout-* $$work/oom-* 2> /dev/null && exit 1; rm -rf $$work; \
 	done
 
+# The golden vectors that the tests read, by an independent implementation; needs a python3 with torch.
+golden golden-write:
+	@for python in python3 /usr/bin/python3; do \
+	     if $$python -c 'import torch' 2> /dev/null; then break; fi; \
+	 done; $$python dev/golden/make_golden.py $(if $(filter golden-write,$@),--write)
+
 clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o
 
-.PHONY: run test debug check fuzz clean
+.PHONY: run test debug check fuzz golden golden-write clean
