@@ -6,7 +6,7 @@ where gradients are compared with finite differences and invariants hold to 1e-1
 
     make test                   all of it, under a minute on two cores
     ./test_attnvar gradient     the checks whose name contains a word
-    ./test_attnvar -v golden    also the largest error of every class of tensors in dev/golden
+    ./test_attnvar -v golden    and the largest error of every class of tensors in dev/golden
 
 One line a check, then "N passed, N failed"; exits with 1 if any failed. Every tolerance stands at
 its check: relative, and absolute where a comparison can meet zero. */
