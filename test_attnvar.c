@@ -550,7 +550,7 @@ typedef struct {
     Header h;
     void **data;                // of each tensor: double, int32_t or uint64_t, as its type says
     char *use;                  // what was made of it
-    void *rooms[128];           // memory for one check
+    void *rooms[160];           // memory for one check
     int nrooms;
     char wrong[160];            // the first tensor that is wrong, with its error; empty: none
     double worst;
@@ -803,6 +803,19 @@ static void golden_qk_back(Golden *g, const char *p, bool query, float *d, const
     same(g, class, d, N * m->dh, p, query ? "dq" : "dk");
 }
 
+// No mixer forms its map; this one is the naive map that test_mixers compares them with.
+static void golden_map(Golden *g, const char *p, int kind, const float *q, const float *k, const Mix *m) {
+    size_t square = (size_t)m->T * m->T;
+    double *A = allocate(square * sizeof *A, "test");
+    float *map = room(g, m->M * m->NH * square);
+    for (int n = 0; n < m->M * m->NH; n++) {
+        naive_map(A, kind, q, k, n / m->NH, n % m->NH, m);
+        for (size_t e = 0; e < square; e++) map[n * square + e] = (float)A[e];
+    }
+    free(A);
+    same(g, "this test's naive map", map, m->M * m->NH * square, p, "map");
+}
+
 static void golden_mixer(Golden *g, const char *p) {
     int kind = 0;
     while (strncmp(p, variants[kind].name, strcspn(p, ".")) != 0) kind++;
@@ -817,15 +830,7 @@ static void golden_mixer(Golden *g, const char *p) {
     float *cs = rotates ? golden_angles(g, p, m.T, m.dh) : NULL, *stat = room(g, (size_t)m.M * m.NH * m.T * 2);
     float *q = golden_qk(g, p, true, &m, cs, rotates), *k = golden_qk(g, p, false, &m, cs, rotates);
     float *v = golden_input(g, m.R * nk, p, "v"), *o = room(g, m.R * nq);
-    // no mixer forms its map; this one is the naive map that test_mixers compares them with
-    double *A = allocate((size_t)m.T * m.T * sizeof *A, "test");
-    float *map = room(g, (size_t)m.M * m.NH * m.T * m.T);
-    for (int n = 0; n < m.M * m.NH; n++) {
-        naive_map(A, kind, q, k, n / m.NH, n % m.NH, &m);
-        for (int e = 0; e < m.T * m.T; e++) map[(size_t)n * m.T * m.T + e] = (float)A[e];
-    }
-    free(A);
-    same(g, "this test's naive map", map, (size_t)m.M * m.NH * m.T * m.T, p, "map");
+    if (golden_find(g, p, "map") >= 0) golden_map(g, p, kind, q, k, &m);
     variants[kind].forward(o, stat, q, k, v, m);
     same(g, forward, o, m.R * nq, p, "o");
     float *dq = room(g, m.M * nq), *dk = room(g, m.M * nk), *dv = room(g, m.R * nk);
@@ -1024,12 +1029,13 @@ static void golden_model(Golden *g, const char *p) {
 
 // ---- the checks ----
 
+enum { GOLDEN_CASES = 4 };
 typedef void GoldenRun(Golden *g, const char *prefix);
 
 static const struct {
     const char *file, *name;
     GoldenRun *run;
-    const char *prefix[3];      // of each case
+    const char *prefix[GOLDEN_CASES];       // of each case
 } golden_runs[] = {
     {"rng", "RNG", golden_rng, {""}},
     {"rng", "initial values", golden_init, {"init."}},
@@ -1039,11 +1045,12 @@ static const struct {
     {"layers", "rope", golden_rope, {"rope.0.", "rope.1."}},
     {"layers", "swiglu", golden_swiglu, {"swiglu.0.", "swiglu.1."}},
     {"layers", "cross-entropy", golden_crossentropy, {"crossentropy.0.", "crossentropy.1."}},
-#define MIXER(name) \
-    {"mixers", "mixer " name, golden_mixer, {name ".plain.", name ".grouped.", name ".qknorm."}}
-    MIXER("standard"),
+#define MIXER(name, ...) \
+    {"mixers", "mixer " name, golden_mixer, {name ".plain.", name ".grouped.", name ".qknorm.", __VA_ARGS__}}
+    MIXER("standard", "standard.long."),
     {"mixers", "mixer mlp", golden_mlp, {"mlp.plain.", "mlp.wide."}},
-    MIXER("approx"), MIXER("nonapprox"), MIXER("rndembqk"), MIXER("fixedseqqk"), MIXER("staticembqk"),
+    MIXER("approx", "approx.long."), MIXER("nonapprox", "nonapprox.long."),
+    MIXER("rndembqk", NULL), MIXER("fixedseqqk", NULL), MIXER("staticembqk", NULL),
 #undef MIXER
     {"model_standard", "model standard", golden_model, {""}},
     {"model_mlp", "model mlp", golden_model, {""}},
@@ -1061,7 +1068,7 @@ enum { GOLDEN_RUNS = sizeof golden_runs / sizeof *golden_runs };
 static const char *golden_prefix(const Golden *g, int run, int i) {
     const char *name = g->h.found[i].name;
     if (golden_runs[run].run == golden_rng && !strncmp(name, "init.", 5)) return NULL;
-    for (int p = 0; p < 3 && golden_runs[run].prefix[p]; p++)
+    for (int p = 0; p < GOLDEN_CASES && golden_runs[run].prefix[p]; p++)
         if (!strncmp(name, golden_runs[run].prefix[p], strlen(golden_runs[run].prefix[p])))
             return golden_runs[run].prefix[p];
     return NULL;
@@ -1122,7 +1129,7 @@ static void test_golden(void) {
         Golden g;
         snprintf(name, sizeof name, "golden %s %s", precision_name(), golden_runs[run].name);
         if (!wanted(name) || !golden_open(&g, golden_runs[run].file)) continue;
-        for (int p = 0; p < 3 && golden_runs[run].prefix[p]; p++)
+        for (int p = 0; p < GOLDEN_CASES && golden_runs[run].prefix[p]; p++)
             golden_runs[run].run(&g, golden_runs[run].prefix[p]);
         for (int i = 0; i < g.h.count; i++)
             if (golden_prefix(&g, run, i) && g.use[i] == UNREAD) unread = g.h.found[i].name;
