@@ -5,6 +5,7 @@
 #   make check      what CI runs besides: both compilers, all flavours, sanitizers, command line
 #   make clean                             make fuzz    random input, needs clang
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
+#   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
 #   NO_OMP=1        one thread, without OpenMP
@@ -82,6 +83,12 @@ fuzz:
 	    ls $$work/crash-* $$work/timeout-* $$work/oom-* 2> /dev/null && exit 1; rm -rf $$work; \
 	done
 
+# The golden vectors that the tests read, by an independent implementation; needs a python3 with torch.
+golden golden-write:
+	@for python in python3 /usr/bin/python3; do \
+	     if $$python -c 'import torch' 2> /dev/null; then break; fi; \
+	 done; $$python dev/golden/make_golden.py $(if $(filter golden-write,$@),--write)
+
 # Speed and memory beside OpenBLAS and PyTorch, each used if it is there: dev/bench/README.md. More
 # options: make dev/bench/bench && dev/bench/bench --help. A thread that waits must spin as it does
 # in a plain run, so no policy of the shell's is handed on.
@@ -97,4 +104,4 @@ bench-quick: dev/bench/bench
 clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug dev/bench/bench *.o
 
-.PHONY: run test debug check bench bench-quick fuzz clean
+.PHONY: run test debug check bench bench-quick golden golden-write fuzz clean
