@@ -244,7 +244,7 @@ static void naive_qk(float *out, const double *x, const Model *m, int l, const c
 static void naive_model(double *out, const Model *m, const int *tokens) {
     const Config *c = &m->c;
     int T = m->T, C = c->dim, dh = C / c->heads, CKV = dh * c->kv_heads, F = c->ffn;
-    enum { ROW, RANDOM, TEXT, ROWS };
+    enum { ROW, RANDOM_ROW, TEXT_ROW, ROWS };
     double *e[ROWS], *h[ROWS], *n = numbers((size_t)T * C), *x = numbers((size_t)T * C);
     double *v = numbers((size_t)T * C), *o = numbers((size_t)T * C), *A = numbers((size_t)T * T);
     double *gate = numbers((size_t)T * F), *up = numbers((size_t)T * F);
@@ -252,14 +252,14 @@ static void naive_model(double *out, const Model *m, const int *tokens) {
     for (int r = 0; r < ROWS; r++) {
         e[r] = numbers((size_t)T * C), h[r] = numbers((size_t)T * C);
         for (int i = 0; i < T * C; i++)
-            h[r][i] = e[r][i] = r == RANDOM ? uses(c, QK_RANDOM_ANCHOR) ? (double)m->eps[i] : 1
+            h[r][i] = e[r][i] = r == RANDOM_ROW ? uses(c, QK_RANDOM_ANCHOR) ? (double)m->eps[i] : 1
                 : (double)named(m, -1, "model.embed_tokens.weight")->w[(r == ROW ? tokens : m->anchor_tokens)[i / C] * C + i % C];
     }
     for (int l = 0; l < c->layers; l++) {
         double *next[ROWS];
         int kind = c->kind[l];
         for (int r = 0; r < ROWS; r++) {
-            int from = kind == RNDEMBQK ? RANDOM : kind == FIXEDSEQQK ? TEXT : r;
+            int from = kind == RNDEMBQK ? RANDOM_ROW : kind == FIXEDSEQQK ? TEXT_ROW : r;
             Mix shape = {1, 1, T, c->heads, c->kv_heads, dh};
             next[r] = numbers((size_t)T * C);
             naive_norm(n, h[r], named(m, l, "input_layernorm.weight"), T, C);
