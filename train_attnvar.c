@@ -102,12 +102,16 @@ typedef float float32;      // four bytes on disk, also where the tests make eve
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
+#ifndef PROGRAM                 // the programs in dev/tools include this file under their own names
+#define PROGRAM "train_attnvar"
+#endif
+
 // Every error of the user's making ends here: what was found, what is expected, what to run.
 static _Noreturn void fail(const char *format, ...) {
     va_list args;
     va_start(args, format);
     fflush(stdout);
-    fputs("train_attnvar: error: ", stderr);
+    fputs(PROGRAM ": error: ", stderr);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
@@ -274,10 +278,15 @@ static void tile(float *c, size_t ldc, const float *c0, size_t ldc0,
 // Where thread t's part of n things begins, of nt threads; it ends where the next one's begins.
 static int share(int n, int t, int nt) { return (int)((long long)n * t / nt); }
 
+#ifndef COUNT_FLOPS             // dev/tools/inspect_attnvar.c counts what is really multiplied
+#define COUNT_FLOPS(n) ((void)0)
+#endif
+
 // Thread t of nt does its share; all nt must call it, with the same arguments and the same panels.
 static void matmul_share(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
                          int M, int N, int K, float *panels, int t, int nt) {
     float panel_a[MR * KC];
+    if (t == 0) COUNT_FLOPS(2.0 * M * N * K);
     for (int k0 = 0; k0 < K; k0 += KC) {
         for (int j0 = 0; j0 < N; j0 += NC) {
             int kn = min_int(KC, K - k0), jn = min_int(NC, N - j0);
@@ -1109,6 +1118,7 @@ typedef struct {
     int ntensors;
     Tensor *embed, *norm, *head;    // (V,C) (C) (V,C); tied: head == embed
     Layer *layer;
+    bool frozen;                // only values: set between model_plan() and model_allocate()
     float *store;               // all values, gradients and moments
     size_t parameters;
     // anchors: at most one of each kind; the one that is needed longest comes first
@@ -1301,7 +1311,8 @@ static void model_plan(Model *m, const Config *c) {
 
 static void model_allocate(Model *m, uint64_t seed) {
     const Config *c = &m->c;
-    size_t need = 4 * m->parameters * sizeof(float) + m->activation_bytes
+    size_t copies = m->frozen ? 1 : 4;
+    size_t need = copies * m->parameters * sizeof(float) + m->activation_bytes
                 + omp_get_max_threads() * work_bytes(c->seq, c->dim / c->heads);
 #ifdef _SC_PHYS_PAGES
     double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
@@ -1309,7 +1320,7 @@ static void model_allocate(Model *m, uint64_t seed) {
         fail("the model needs %.0f MB of memory and this machine has %.0f: choose a smaller "
              "--batch, --seq or --size", (double)need / 1e6, have / 1e6);
 #endif
-    m->store = allocate(4 * m->parameters * sizeof(float), "weights, gradients and moments");
+    m->store = allocate(copies * m->parameters * sizeof(float), "weights, gradients and moments");
     m->activations = allocate(m->activation_bytes, "activations");
     carve(m, &(Arena){(char *)m->activations, 0});
     m->tokens = allocate((size_t)c->batch * c->seq * sizeof(int), "tokens");
@@ -1319,9 +1330,10 @@ static void model_allocate(Model *m, uint64_t seed) {
     float *next = m->store;
     for (int i = 0; i < m->ntensors; i++) {
         Tensor *t = &m->tensors[i];
-        t->w = next, t->g = next + m->parameters;
-        t->m = next + 2 * m->parameters, t->v = next + 3 * m->parameters;
+        t->w = next;
         next += t->size;
+        if (m->frozen) continue;                    // its values come from a checkpoint
+        t->g = t->w + m->parameters, t->m = t->g + m->parameters, t->v = t->m + m->parameters;
         for (size_t e = 0; e < t->size; e++)
             t->w[e] = t->role == MATRIX ? (float)(0.02 * random_normal(&rng)) : t->role == GAIN;
     }
