@@ -202,12 +202,12 @@ cmp -s a b && ok=yes || ok=no
 result $ok "--temperature 0 and --top-k 1 are the same" "$(cat a b)"
 for layers in RR FF all; do
     "$tools/generate_attnvar" $layers $quick --tokens 100 --prompt "It" --json > e.json
-    is "$layers stops where its anchor ends" "$(value note < e.json | cut -c 1-22) $(element tokens 15 < e.json | grep -c .) $(element tokens 16 < e.json | grep -c .)" '"stopped at position 16 1 0'
+    is "$layers stops where its anchor ends" "$(value note < e.json | cut -c 1-23) $(element tokens 15 < e.json | grep -c .) $(element tokens 16 < e.json | grep -c .)" '"stopped at position 16 1 0'
 done
 for layers in SS AA NN EE MM; do
     "$tools/generate_attnvar" $layers $quick --tokens 40 --prompt "It" --check --json > e.json
     yes_if "$layers goes on past the trained length, and rightly" below "$(value worst < e.json)" 0 1e-5
-    is "$layers says so" "$(value note < e.json | cut -c 1-37)" '"went on past the trained length of 16'
+    is "$layers says so" "$(value note < e.json | cut -c 1-38)" '"went on past the trained length of 16'
 done
 is "cache bytes of standard" "$("$tools/generate_attnvar" SS $quick --tokens 9 --prompt "It" --json | value cache_bytes)" $((2 * 2 * 10 * 16 * 4))
 is "cache bytes of mlp" "$("$tools/generate_attnvar" MM $quick --tokens 9 --prompt "It" --json | value cache_bytes)" 0

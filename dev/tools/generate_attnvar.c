@@ -44,9 +44,38 @@ static size_t weights_read;     // bytes of weights, likewise
 
 enum { WORTH_THREADS = 1 << 15 };       // multiply-adds; for less, waking the threads costs more
 
-// Several at once, so that the threads meet only once. Each takes its share of the rows of every
-// matrix, front to back: a stream of memory of its own. A row is one dot() (partial sums in a fixed
-// order), so the result does not depend on the number of threads.
+enum { ROWS = 4 };
+
+// y_r = w_r.x for ROWS rows of w at a time: as many streams of memory, and as many chains of
+// multiply-adds that need not wait for each other. Each row is summed in the same order wherever it
+// stands, in NR partial sums.   w (ROWS,I), rows beyond `rows_left` repeat the last
+static void dot_rows(float *y, const float *w, const float *x, int I, int rows_left) {
+    vec acc[ROWS][NV];
+    const float *row[ROWS];
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; r++) {
+        row[r] = w + (size_t)(r < rows_left ? r : rows_left - 1) * I;
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; v++) acc[r][v] = (vec){0};
+    }
+    int i = 0;
+    for (; i + NR <= I; i += NR)
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; v++)
+                acc[r][v] += ((const vec *)(row[r] + i))[v] * ((const vec *)(x + i))[v];
+    float lanes[ROWS][NR], sum[ROWS] = {0};
+    memcpy(lanes, acc, sizeof lanes);
+    for (int l = 0; l < NR; l++)
+        for (int r = 0; r < ROWS; r++) sum[r] += lanes[r][l];
+    for (; i < I; i++)
+        for (int r = 0; r < ROWS; r++) sum[r] += row[r][i] * x[i];
+    for (int r = 0; r < min_int(ROWS, rows_left); r++) y[r] = sum[r];
+}
+
+// Several products at once, so that the threads meet only once. Each takes its share of the rows of
+// every matrix, front to back. The result does not depend on the number of threads.
 static void products(const Product *p, int count) {
     size_t elements = 0;
     for (int i = 0; i < count; i++) elements += p[i].w->size;
@@ -56,10 +85,13 @@ static void products(const Product *p, int count) {
     {
         int t = omp_get_thread_num(), nt = omp_get_num_threads();
         for (int i = 0; i < count; i++) {
-            int rows_all = p[i].w->rows, I = p[i].w->cols, end = share(rows_all, t + 1, nt);
-            for (int o = share(rows_all, t, nt); o < end; o++) {
-                float start = p[i].add ? p[i].y[o] : p[i].b ? p[i].b->w[o] : 0;
-                p[i].y[o] = start + dot(p[i].w->w + (size_t)o * I, p[i].x, I);
+            int O = p[i].w->rows, I = p[i].w->cols, end = share(O, t + 1, nt);
+            for (int o = share(O, t, nt); o < end; o += ROWS) {
+                int n = min_int(ROWS, end - o);
+                float y[ROWS];
+                dot_rows(y, p[i].w->w + (size_t)o * I, p[i].x, I, n);
+                for (int r = 0; r < n; r++)
+                    p[i].y[o + r] = y[r] + (p[i].add ? p[i].y[o + r] : p[i].b ? p[i].b->w[o + r] : 0);
             }
         }
     }
@@ -444,7 +476,7 @@ static int draw_token(float *logits, Choice *list, int V, double temperature, in
 
 // GB/s at which all threads together read memory, each summing its part of `bytes`: the best of 5.
 static double plain_read(size_t bytes) {
-    enum { STREAMS_READ = 4, STEP = 64 };
+    enum { STEP = 64 };
     size_t n = bytes / sizeof(float) / STEP * STEP;
     float *x = allocate(n * sizeof(float), "the memory to read"), total = 0;
     float *sums = allocate(1024 * LANES * sizeof(float), "sums");
@@ -595,24 +627,27 @@ static int by_size(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-// The median of the steps from..end-1, in seconds.
-static double median(const double *took, int from, int end) {
+// The steps from..end-1, in seconds: the shortest, or the one in the middle.
+static double step_time(const double *took, int from, int end, bool shortest) {
     double *copy = allocate((end - from) * sizeof *copy, "times");
     memcpy(copy, took + from, (end - from) * sizeof *copy);
     qsort(copy, (size_t)(end - from), sizeof *copy, by_size);
-    double middle = copy[(end - from) / 2];
+    double time = copy[shortest ? 0 : (end - from) / 2];
     free(copy);
-    return middle;
+    return time;
 }
 
-// Times around positions 64, 128, .. : the median of the 32 steps that end there.
+// Times around positions 64, 128, .. : of the 64 steps that end there. The shortest shows the work
+// itself, the median also what else the machine was doing.
 static void profile(const Story *s, const Decoder *d, Text *json) {
-    if (!json) fprintf(stderr, "position  ms a token\n");
+    if (!json) fprintf(stderr, "position  ms a token: median  shortest\n");
     else text_add(json, ",\"profile\":[");
     for (int p = 64, first = 1; p <= d->t; p *= 2, first = 0) {
-        double ms = 1e3 * median(s->took, p - 32, p);
-        if (!json) fprintf(stderr, "%8d  %10.4f\n", p, ms);
-        else text_add(json, "%s{\"position\":%d,\"ms\":%.6f}", first ? "" : ",", p, ms);
+        double ms = 1e3 * step_time(s->took, p - 64, p, false);
+        double least = 1e3 * step_time(s->took, p - 64, p, true);
+        if (!json) fprintf(stderr, "%8d  %18.4f  %8.4f\n", p, ms, least);
+        else text_add(json, "%s{\"position\":%d,\"ms\":%.6f,\"shortest_ms\":%.6f}", first ? "" : ",",
+                      p, ms, least);
     }
     if (json) text_add(json, "]");
 }
@@ -641,9 +676,10 @@ static void report_cache(const Decoder *d, const Options *o, Text *json) {
 static void report(const Story *s, const Options *o, const Decoder *d, const char *folder,
                    int trained) {
     int made = s->n - s->prompted;
-    // the time of a step: the median of those that made a token
-    double step = d->t > 0 ? median(s->took, min_int(s->prompted, d->t) - 1, d->t) : 0;
-    double read = (double)weights_read / d->t, rate = read / step / 1e9, plain = 0;
+    // of the steps that made a token; like the plain read, the rate is that of the best one
+    int from = min_int(s->prompted, d->t) - 1;
+    double step = step_time(s->took, from, d->t, false), best = step_time(s->took, from, d->t, true);
+    double read = (double)weights_read / d->t, rate = read / best / 1e9, plain = 0;
     if (o->bandwidth) plain = plain_read((size_t)512 << 20);
     char reason[160] = "";
     if (s->stopped)
@@ -655,8 +691,8 @@ static void report(const Story *s, const Options *o, const Decoder *d, const cha
                  "were never seen in training", trained);
     if (!o->json) {
         if (*reason) fprintf(stderr, "note        %s\n", reason);
-        fprintf(stderr, "speed       %d tokens in %.2f s, %.1f a second; a step takes %.3f ms\n",
-                made, s->total, made / s->total, 1e3 * step);
+        fprintf(stderr, "speed       %d tokens in %.2f s, %.1f a second; a step takes %.3f ms, at best "
+                "%.3f\n", made, s->total, made / s->total, 1e3 * step, 1e3 * best);
         fprintf(stderr, "weights     %.1f MB read a token, %.2f GB/s", read / 1e6, rate);
         if (o->bandwidth) fprintf(stderr, ", %.2f of a plain read of memory (%.2f GB/s)",
                                   rate / plain, plain);
@@ -680,6 +716,7 @@ static void report(const Story *s, const Options *o, const Decoder *d, const cha
     add_member(&t, "seconds", s->total);
     add_member(&t, "tokens_per_second", made / s->total);
     add_member(&t, "step_ms", 1e3 * step);
+    add_member(&t, "best_step_ms", 1e3 * best);
     add_member(&t, "weight_bytes_per_token", read);
     add_member(&t, "gb_per_second", rate);
     if (o->bandwidth) add_member(&t, "plain_read_gb_per_second", plain);
