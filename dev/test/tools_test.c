@@ -31,7 +31,8 @@ static void check(bool ok, const char *format, ...) {
 }
 
 static Config config(const char *layers, int NH, int NKV, int dh, int T, int qk_norm, int untied) {
-    Config c = {.layers = (int)strlen(layers), .heads = NH, .kv_heads = NKV, .dim = NH * dh, .ffn = 20,
+    Config c = {.layers = (int)strlen(layers), .heads = NH, .kv_heads = NKV, .dim = NH * dh,
+                .ffn = 20,
                 .vocab = 23, .seq = T, .batch = 1, .qk_norm = qk_norm, .untied = untied,
                 .rope_base = 100};
     set_layers(&c, "standard", layers, false);
@@ -74,12 +75,14 @@ static void decoding(const char *layers, int NH, int NKV, int dh, int T, int qk_
             decode(&d, tokens[t]);
             keep_worst(&worst, check_step(&d, tokens, t + 1));
         }
-        check(worst <= 1e-9, "decoding %s, %d heads, %d kv, dh %d, T %d, qk-norm %d, untied %d, %s: %.2e",
-              layers, NH, NKV, dh, T, qk_norm, untied, keys ? "keys" : "maps", worst);
+        check(worst <= 1e-9, "decoding %s, %d heads, %d kv, dh %d, T %d, qk-norm %d, untied %d, "
+              "%s: %.2e", layers, NH, NKV, dh, T, qk_norm, untied, keys ? "keys" : "maps", worst);
         for (int l = 0; l < c.layers; l++) {
-            double formula = cache_formula(&c, l, T, T, keys), bytes = (double)d.cache[l].floats * 8;
+            double formula = cache_formula(&c, l, T, T, keys),
+                bytes = (double)d.cache[l].floats * 8;
             if (d.cache[l].map) formula -= 8.0 * NH * T * (T - 1) / 2;  // the half that is zero
-            check(bytes == formula, "cache of %s, layer %d: %.0f bytes, formula %.0f", layers, l + 1,
+            check(bytes == formula, "cache of %s, layer %d: %.0f bytes, formula %.0f", layers,
+                  l + 1,
                   bytes, formula);
         }
         decoder_close(&d);
@@ -126,7 +129,8 @@ static void closed_forms(int NH, int NKV, int qk_norm, double strength) {
             for (int i = 0; i < INDICATORS; i++) {
                 double expected = map[h * INDICATORS + i], error = fabs(gates[i] - expected);
                 if (i == DIVERSITY) continue;
-                check(error <= 1e-11 * (1 + fabs(expected)), "closed form of %s, layer %d head %d: %.12g, "
+                check(error <= 1e-11 * (1 + fabs(expected)),
+                      "closed form of %s, layer %d head %d: %.12g, "
                       "from the map %.12g", indicator_names[i], l + 1, h, gates[i], expected);
             }
         }
@@ -195,7 +199,8 @@ static void known_maps(void) {
 
 static void percentiles_of(void) {
     Scores s = {0};
-    for (int i = 0; i < 3 * KEPT_SCORES; i++) scores_add(&s, (double)((i * 7919LL) % (3 * KEPT_SCORES)));
+    for (int i = 0; i < 3 * KEPT_SCORES; i++)
+        scores_add(&s, (double)((i * 7919LL) % (3 * KEPT_SCORES)));
     qsort(s.value, s.kept, sizeof(double), ascending);
     double n = 3.0 * KEPT_SCORES;
     near(s.least, 0, "least score");
@@ -203,7 +208,9 @@ static void percentiles_of(void) {
     near(s.sum / n, (n - 1) / 2, "mean score");
     for (int p = 0; p < PERCENTILES; p++)
         check(fabs(percentile(&s, percentiles[p]) / n - percentiles[p] / 100) < 1e-3,
-              "percentile %.0f of 0 .. n-1: %g of %g", percentiles[p], percentile(&s, percentiles[p]), n);
+              "percentile %.0f of 0 .. n-1: %g of %g", percentiles[p], percentile(&s,
+                                                                                  percentiles[p]),
+                                                                                      n);
     free(s.value);
 }
 
@@ -302,8 +309,10 @@ static void utf8(void) {
 }
 
 int main(void) {
-    static const char *const layers[] = {"SSS", "MMM", "AAA", "NNN", "RRR", "FFF", "EEE", "MSMS", "ASAS",
-                                         "NSNS", "RSRS", "FSFS", "ESES", "SMANRFE", "EFRNAMS", "RFRF",
+    static const char *const layers[] = {"SSS", "MMM", "AAA", "NNN", "RRR", "FFF", "EEE", "MSMS",
+                                         "ASAS",
+                                         "NSNS", "RSRS", "FSFS", "ESES", "SMANRFE", "EFRNAMS",
+                                             "RFRF",
                                          "FSRS"};
     omp_set_num_threads(1);                                     // these models are tiny
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)

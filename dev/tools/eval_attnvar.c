@@ -6,7 +6,7 @@
     dev/tools/eval_attnvar FOLDER --data my.txt --positions
     dev/tools/eval_attnvar FOLDER --context 1,2,4,8,16,32,64,128
     dev/tools/eval_attnvar FOLDER --choices quiz.bin           made by prepro_data.py or llm.c
-    dev/tools/eval_attnvar FOLDER --skip both                  also without the simple blocks, mixers
+    dev/tools/eval_attnvar FOLDER --skip both                  also skipping the simple layers
 
 All losses are nats a token; bits a byte are nats / ln 2 over the bytes of the scored tokens. */
 
@@ -49,8 +49,8 @@ static int *read_token_bytes(const char *path, int V, bool bytes) {
     if (!f) fail("--token-bytes %s: %s", path, strerror(errno));
     while ((first = fscanf(f, "%d", &c)) == 1) {
         if (c < 0 || n == V)
-            fail("--token-bytes %s: number %d is %d, expected %d lengths of 0 bytes or more", path, n,
-                 c, V);
+            fail("--token-bytes %s: number %d is %d, expected %d lengths of 0 bytes or more", path,
+                 n, c, V);
         length[n++] = c;
     }
     if (first != EOF || n == 0) fail("--token-bytes %s: expected whole numbers, one a token", path);
@@ -102,7 +102,8 @@ static void report_validation(Text *t, const Validation *v, const Data *d, bool 
             if (isfinite(bits)) text_add(t, ", %.4f bits a byte", bits);
             text_add(t, "\n");
         }
-        text_add(t, "accuracy    %.4f: the likeliest token is the right one\n", v->correct / v->loss.n);
+        text_add(t, "accuracy    %.4f: the likeliest token is the right one\n",
+                 v->correct / v->loss.n);
         return;
     }
     text_add(t, ",\"tokens\":%.0f", v->loss.n);
@@ -136,11 +137,13 @@ static void report_positions(Text *t, const Validation *v, int T, bool json) {
 // ---- loss against the length of the context ----------------------------------------------------
 
 // -ln p of the target that follows each of b sequences of T tokens: the last position only.
-static void last_losses(double *loss, Model *m, const int *tokens, const int *targets, int b, int T) {
+static void last_losses(double *loss, Model *m, const int *tokens, const int *targets, int b,
+                        int T) {
     int C = m->c.dim, V = m->c.vocab;
     model_forward(m, tokens, b, T);
     for (int i = 0; i < b; i++)
-        rmsnorm_forward(m->n + (size_t)i * C, m->final + ((size_t)i * T + T - 1) * C, m->norm->w, 1, C);
+        rmsnorm_forward(m->n + (size_t)i * C, m->final + ((size_t)i * T + T - 1) * C, m->norm->w,
+                        1, C);
     for (int i = 0; i < b; i += m->chunk) {
         int n = min_int(b - i, m->chunk);
         linear_forward(m->logits, m->n + (size_t)i * C, m->head->w, NULL, n, C, V);
@@ -178,7 +181,8 @@ static void report_contexts(Text *t, Model *m, const Data *d, const Wholes *cont
         if (contexts->value[i] > longest) longest = contexts->value[i];
     if (d->n - (size_t)longest < (size_t)count) count = (int)(d->n - (size_t)longest);
     if (json) text_add(t, ",\"context\":[");
-    else text_add(t, "\ncontext     loss  standard error  perplexity  (the same %d targets each)\n", count);
+    else text_add(t, "\ncontext     loss  standard error  perplexity  (the same %d targets each)\n",
+                  count);
     for (int i = 0; i < contexts->n; i++) {
         Mean loss;
         int c = contexts->value[i];
@@ -254,16 +258,16 @@ static void quiz_read(Quiz *quiz, const char *path, int V) {
             right = length >= 1 && (size_t)length <= end - at;
             for (int i = 0; right && i < length; i++) {
                 if (raw[at] >= V)
-                    fail("--choices %s: example %d has token %d, the model's vocabulary is %d: made "
-                         "for another one", path, e, raw[at], V);
+                    fail("--choices %s: example %d has token %d, the model's vocabulary is %d: "
+                         "made for another one", path, e, raw[at], V);
                 *next++ = raw[at++];
             }
             if (part == 0) x->context = length;
             else x->length[part - 1] = length, most = length > most ? length : most;
         }
         if (!right || at != end)
-            fail("--choices %s: example %d is damaged: expected 65535, its size, its index, a label, "
-                 "the number of choices, and lengths that fit", path, e);
+            fail("--choices %s: example %d is damaged: expected 65535, its size, its index, a "
+                 "label, the number of choices, and lengths that fit", path, e);
         if (x->context + most > quiz->longest) quiz->longest = x->context + most;
         place = end;
     }
@@ -346,7 +350,8 @@ static void score_quiz(QuizScore *of, Model *m, const Quiz *quiz, const int *len
     int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
     int *piece = allocate((size_t)2 * T * sizeof(int), "a row");
-    *of = (QuizScore){.row = allocate((size_t)quiz->count * MAX_CHOICES * sizeof *of->row, "scores")};
+    *of = (QuizScore){0};
+    of->row = allocate((size_t)quiz->count * MAX_CHOICES * sizeof *of->row, "scores");
     for (int e = 0; e < quiz->count; e++)
         for (int c = 0; c < quiz->example[e].choices; c++)
             of->row[of->rows++] = (QuizRow){.example = e, .choice = c};
@@ -382,8 +387,8 @@ static void report_quiz(Text *t, const QuizScore *q, const Quiz *quiz, bool json
     for (int e = 0; e < quiz->count; e++)
         if (quiz->example[e].choices > 1) chance += 1 / (quiz->example[e].choices * q->acc.n);
     if (json) {
-        text_add(t, ",\"choices\":{\"examples\":%d,\"contexts_cut\":%d,\"tokens_cut\":%d", quiz->count,
-                 q->cut_rows, q->cut_tokens);
+        text_add(t, ",\"choices\":{\"examples\":%d,\"contexts_cut\":%d,\"tokens_cut\":%d",
+                 quiz->count, q->cut_rows, q->cut_tokens);
         if (q->acc.n > 0) {
             add_member(t, "questions", q->acc.n);
             add_member(t, "chance", chance);
@@ -411,7 +416,8 @@ static void report_quiz(Text *t, const QuizScore *q, const Quiz *quiz, bool json
     text_add(t, "\n");
     if (q->acc.n > 0) {
         text_add(t, "choices     %.0f questions, chance %.4f\n", q->acc.n, chance);
-        text_add(t, "acc         %.4f +- %.4f by the sum of ln p\n", mean_of(&q->acc), mean_error(&q->acc));
+        text_add(t, "acc         %.4f +- %.4f by the sum of ln p\n", mean_of(&q->acc),
+                 mean_error(&q->acc));
         text_add(t, "            %.4f +- %.4f by the mean over tokens\n", mean_of(&q->by_tokens),
                  mean_error(&q->by_tokens));
         if (q->by_bytes.n > 0)
@@ -420,12 +426,12 @@ static void report_quiz(Text *t, const QuizScore *q, const Quiz *quiz, bool json
         else text_add(t, "            n/a by the mean over bytes: give --token-bytes FILE\n");
     }
     if (q->word.n > 0)
-        text_add(t, "last words  %.0f: accuracy %.4f +- %.4f, perplexity %.2f a word, %.3f a token\n",
-                 q->word.n, mean_of(&q->word), mean_error(&q->word), exp(mean_of(&q->word_loss)),
-                 exp(mean_of(&q->token_loss)));
+        text_add(t, "last words  %.0f: accuracy %.4f +- %.4f, perplexity %.2f a word, %.3f a "
+                 "token\n", q->word.n, mean_of(&q->word), mean_error(&q->word),
+                 exp(mean_of(&q->word_loss)), exp(mean_of(&q->token_loss)));
     if (q->cut_rows)
-        text_add(t, "note        %d of %d contexts were too long and lost their beginning, %d tokens in "
-                 "all\n", q->cut_rows, q->rows, q->cut_tokens);
+        text_add(t, "note        %d of %d contexts were too long and lost their beginning, %d "
+                 "tokens in all\n", q->cut_rows, q->rows, q->cut_tokens);
 }
 
 // ---- the program -------------------------------------------------------------------------------
@@ -440,11 +446,13 @@ typedef struct {
 static void read_options(Options *o, int argc, char **argv, const char **folder) {
     *o = (Options){.targets = 1024, .batch = 16, .skip = "none"};
     const Arg args[] = {
-        {"data", WORDS, &o->data, 0, 0, "text or tokens, may be repeated [the run's validation data]"},
+        {"data", WORDS, &o->data, 0, 0,
+         "text or tokens, may be repeated [the run's validation data]"},
         {"windows", WHOLE, &o->windows, 0, 1 << 30, "windows of the data to score; 0: all"},
         {"no-loss", SWITCH, &o->no_loss, 0, 0, "leave out the loss over the data's windows"},
         {"positions", SWITCH, &o->positions, 0, 0, "show the loss by position, too"},
-        {"context", WHOLES, &o->contexts, 1, 1 << 20, "lengths of context, such as 16,32,64 [none]"},
+        {"context", WHOLES, &o->contexts, 1, 1 << 20,
+         "lengths of context, such as 16,32,64 [none]"},
         {"targets", WHOLE, &o->targets, 1, 1 << 24, "tokens that --context scores for each length"},
         {"choices", WORD, &o->choices, 0, 0, "file of questions or last words [none]"},
         {"scores", SWITCH, &o->scores, 0, 0, "with --json: every choice's sum of ln p, too"},
@@ -457,15 +465,15 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
     *folder = parse_args(argc, argv,
         "usage: eval_attnvar FOLDER [--option value]...\n\n"
         "Measures the model that ./train_attnvar --out FOLDER saved.\n\n"
-        "--context c: the token at place p of the data is predicted from tokens p-c .. p-1 alone,\n"
-        "fed as a sequence of their own at positions 0 .. c-1, and only this prediction is scored.\n"
-        "All lengths score the same tokens p, evenly spread over the data. So no token sees more\n"
-        "or less than c tokens, and losses differ by context alone. rndembqk and fixedseqqk use the\n"
-        "front of their maps, and none beyond the trained length.\n"
-        "--choices: a choice's score is the sum of ln p of its tokens after the context; acc takes\n"
-        "the highest sum, mean over tokens, mean over bytes. Examples with one choice are last\n"
-        "words: right if each of its tokens is the likeliest. A context too long for the trained\n"
-        "length loses its beginning; how often is said.\n",
+        "--context c: the token at place p of the data is predicted from tokens p-c .. p-1\n"
+        "alone, fed as a sequence of their own at positions 0 .. c-1, and only this prediction\n"
+        "is scored. All lengths score the same tokens p, evenly spread over the data. So no token\n"
+        "sees more or less than c tokens, and losses differ by context alone. rndembqk and\n"
+        "fixedseqqk use the front of their maps, and none beyond the trained length.\n"
+        "--choices: a choice's score is the sum of ln p of its tokens after the context; acc\n"
+        "takes the highest sum, mean over tokens, mean over bytes. Examples with one choice are\n"
+        "last words: right if each of its tokens is the likeliest. A context too long for the\n"
+        "trained length loses its beginning; how often is said.\n",
         args, sizeof args / sizeof *args);
     const char *skips[] = {"none", "blocks", "mixers", "both"};
     int known = 0;
@@ -512,8 +520,8 @@ static void check_options(const Options *o, const Config *c, const Data *d, cons
     for (int e = 0; e < quiz->count; e++)
         for (int i = 0; i < quiz->example[e].choices; i++)
             if (quiz->example[e].length[i] > c->seq)
-                fail("--choices %s: choice %d of example %d has %d tokens, the trained length is %d: "
-                     "it cannot be scored after any context", o->choices, i, e,
+                fail("--choices %s: choice %d of example %d has %d tokens, the trained length is "
+                     "%d: it cannot be scored after any context", o->choices, i, e,
                      quiz->example[e].length[i], c->seq);
 }
 
@@ -525,7 +533,8 @@ int main(int argc, char **argv) {
     Quiz quiz = {0};
     Text t = {0};
     read_options(&o, argc, argv, &folder);
-    Settings s = checkpoint_settings(folder, o.threads);
+    static Settings s;              // its texts live as long as the program
+    s = checkpoint_settings(folder, o.threads);
     int trained = s.c.seq;
     s.c.batch = o.batch;
     bool needs_data = !o.no_loss || o.contexts.n > 0;

@@ -90,8 +90,8 @@ static void products(const Product *p, int count) {
                 int n = min_int(ROWS, end - o);
                 float y[ROWS];
                 dot_rows(y, p[i].w->w + (size_t)o * I, p[i].x, I, n);
-                for (int r = 0; r < n; r++)
-                    p[i].y[o + r] = y[r] + (p[i].add ? p[i].y[o + r] : p[i].b ? p[i].b->w[o + r] : 0);
+                for (int r = o; r < o + n; r++)
+                    p[i].y[r] = y[r - o] + (p[i].add ? p[i].y[r] : p[i].b ? p[i].b->w[r] : 0);
             }
         }
     }
@@ -383,7 +383,8 @@ static void block_step(Decoder *d, int l) {
     // x += o Wo;  x += (SiLU(n Wgate) * n Wup) Wdown, n = RMSNorm(x)
     products(&(Product){d->x, d->o, L->wo, NULL, true}, 1);
     norm_row(d->n, d->x, L->norm2, C);
-    products((Product[]){{d->gate, d->n, L->wgate, NULL, false}, {d->up, d->n, L->wup, NULL, false}}, 2);
+    products((Product[]){{d->gate, d->n, L->wgate, NULL, false},
+                         {d->up, d->n, L->wup, NULL, false}}, 2);
     for (int f = 0; f < c->ffn; f++) d->gate[f] *= sigmoid(d->gate[f]) * d->up[f];
     products(&(Product){d->x, d->gate, L->wdown, NULL, true}, 1);
 }
@@ -421,7 +422,7 @@ static double check_step(Decoder *d, const int *tokens, int n) {
 // What the layer's cache takes in bytes by the paper's formulas, at 4 bytes a number (the paper has
 // 2): batch 1, L positions, CKV channels of keys (the paper: C).
 static double cache_formula(const Config *c, int l, int L, int T, bool keys) {
-    double dh = c->dim / c->heads, CKV = c->kv_heads * dh, D = feature_count((int)dh), NH = c->heads;
+    double NH = c->heads, dh = c->dim / NH, CKV = c->kv_heads * dh, D = feature_count((int)dh);
     switch (c->kind[l]) {
     case MLP:        return 0;
     case APPROX:     return sizeof(float) * c->kv_heads * D * (dh + 1);
@@ -552,7 +553,7 @@ static int *read_prompt(const Options *o, int V, int *count) {
     }
     if (!o->prompt_ids) {
         if (!o->bytes)
-            fail("--prompt is text, and this model's tokens are not bytes: give --prompt-ids 3,41,9");
+            fail("--prompt is text, this model's tokens are not bytes: give --prompt-ids 3,41,9");
         if (!*text) fail("--prompt is empty: expected at least one byte");
         for (; *text; text++) {
             if ((unsigned char)*text >= V)
@@ -646,8 +647,8 @@ static void profile(const Story *s, const Decoder *d, Text *json) {
         double ms = 1e3 * step_time(s->took, p - 64, p, false);
         double least = 1e3 * step_time(s->took, p - 64, p, true);
         if (!json) fprintf(stderr, "%8d  %18.4f  %8.4f\n", p, ms, least);
-        else text_add(json, "%s{\"position\":%d,\"ms\":%.6f,\"shortest_ms\":%.6f}", first ? "" : ",",
-                      p, ms, least);
+        else text_add(json, "%s{\"position\":%d,\"ms\":%.6f,\"shortest_ms\":%.6f}",
+                      first ? "" : ",", p, ms, least);
     }
     if (json) text_add(json, "]");
 }
@@ -660,7 +661,8 @@ static void report_cache(const Decoder *d, const Options *o, Text *json) {
         double bytes = (double)(d->cache[l].floats * sizeof(float));
         double expected = cache_formula(c, l, d->L, d->T, o->keys);
         all += bytes, formula += expected, kinds[c->kind[l]] += bytes;
-        if (json) text_add(json, "%s{\"layer\":%d,\"variant\":\"%s\",\"bytes\":%.0f,\"formula\":%.0f}",
+        if (json)
+            text_add(json, "%s{\"layer\":%d,\"variant\":\"%s\",\"bytes\":%.0f,\"formula\":%.0f}",
                            l ? "," : "", l + 1, variants[c->kind[l]].name, bytes, expected);
     }
     if (json) {
@@ -678,28 +680,32 @@ static void report(const Story *s, const Options *o, const Decoder *d, const cha
     int made = s->n - s->prompted;
     // of the steps that made a token; like the plain read, the rate is that of the best one
     int from = min_int(s->prompted, d->t) - 1;
-    double step = step_time(s->took, from, d->t, false), best = step_time(s->took, from, d->t, true);
+    double step = step_time(s->took, from, d->t, false);
+    double best = step_time(s->took, from, d->t, true);
     double read = (double)weights_read / d->t, rate = read / best / 1e9, plain = 0;
     if (o->bandwidth) plain = plain_read((size_t)512 << 20);
     char reason[160] = "";
     if (s->stopped)
-        snprintf(reason, sizeof reason, "stopped at position %d: the maps of %s come from an anchor "
+        snprintf(reason, sizeof reason,
+                 "stopped at position %d: the maps of %s come from an anchor "
                  "of that length", s->limit, uses(&d->m->c, QK_TEXT_ANCHOR) ? "fixedseqqk"
                  : "rndembqk");
     else if (d->t > trained)
-        snprintf(reason, sizeof reason, "went on past the trained length of %d: positions beyond it "
+        snprintf(reason, sizeof reason,
+                 "went on past the trained length of %d: positions beyond it "
                  "were never seen in training", trained);
     if (!o->json) {
         if (*reason) fprintf(stderr, "note        %s\n", reason);
-        fprintf(stderr, "speed       %d tokens in %.2f s, %.1f a second; a step takes %.3f ms, at best "
-                "%.3f\n", made, s->total, made / s->total, 1e3 * step, 1e3 * best);
+        fprintf(stderr, "speed       %d tokens in %.2f s, %.1f a second; a step takes %.3f ms, at "
+                "best %.3f\n", made, s->total, made / s->total, 1e3 * step, 1e3 * best);
         fprintf(stderr, "weights     %.1f MB read a token, %.2f GB/s", read / 1e6, rate);
         if (o->bandwidth) fprintf(stderr, ", %.2f of a plain read of memory (%.2f GB/s)",
                                   rate / plain, plain);
         fprintf(stderr, "\n");
         report_cache(d, o, NULL);
-        if (o->check) fprintf(stderr, "check       %d steps, worst relative difference %.2e\n", d->t,
-                              s->worst);
+        if (o->check)
+            fprintf(stderr, "check       %d steps, worst relative difference %.2e\n", d->t,
+                    s->worst);
         if (o->profile) profile(s, d, NULL);
         return;
     }
@@ -735,7 +741,8 @@ int main(int argc, char **argv) {
     Model m;
     Decoder d;
     read_options(&o, argc, argv, &folder);
-    Settings s = checkpoint_settings(folder, o.threads);
+    static Settings s;              // its texts live as long as the program
+    s = checkpoint_settings(folder, o.threads);
     int trained = s.c.seq;
     o.bytes = o.as ? strcmp(o.as, "bytes") == 0 : s.c.vocab == 256;
     story.tokens = read_prompt(&o, s.c.vocab, &story.prompted);
@@ -753,9 +760,9 @@ int main(int argc, char **argv) {
     catch_signals();
     generate(&story, &o, &d);
     report(&story, &o, &d, folder, trained);
-    bool failed = o.check && !(story.worst <= 1e-4);
-    if (failed) fail("--check: a step is %.2e away from the full forward pass, expected 1e-4 at most",
-                     story.worst);
+    if (o.check && !(story.worst <= 1e-4))
+        fail("--check: a step is %.2e away from the full forward pass, expected 1e-4 at most",
+             story.worst);
     free(story.tokens), free(story.took), free(story.text.s);
     decoder_close(&d);
     free_work(omp_get_max_threads());

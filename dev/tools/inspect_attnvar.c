@@ -2,9 +2,9 @@
    are distributed, what each layer's mixer costs.
 
     make tools
-    dev/tools/inspect_attnvar FOLDER                        indicators and scores over 16 windows
-    dev/tools/inspect_attnvar FOLDER --maps DIR --text ".." each map as DIR/layer1.head1.csv and .pgm
-    dev/tools/inspect_attnvar FOLDER --cost                 FLOPs, activation and cache bytes
+    dev/tools/inspect_attnvar FOLDER                      indicators and scores over 16 windows
+    dev/tools/inspect_attnvar FOLDER --maps DIR           each map as DIR/layer1.head1.csv and .pgm
+    dev/tools/inspect_attnvar FOLDER --cost               FLOPs, activation and cache bytes
 
 The indicators, for a causal map A (T,T) of one head (row i a query, j <= i a key):
 
@@ -73,8 +73,8 @@ static double normalised(int indicator, double x, int T, int NH) {
     return high > low ? (x - low) / (high - low) : 0;
 }
 
-// The indicators of every head of layer l in row r of the batch: of (NH,INDICATORS). Diversity is the
-// layer's, the same for all heads. Scores (if not NULL) are handed each pair's score.
+// The indicators of every head of layer l in row r of the batch: of (NH,INDICATORS). Diversity is
+// the layer's, the same for all heads. Scores (if not NULL) are handed each pair's score.
 typedef struct Scores Scores;
 static void scores_add(Scores *s, double x);
 static void measure_maps(double *of, const Model *m, int l, int r, Scores *scores) {
@@ -115,8 +115,8 @@ static void measure_maps(double *of, const Model *m, int l, int r, Scores *score
     free(A), free(x);
 }
 
-// The same for nonapprox from its gates alone, without any map: row i is row i-1 times b_i, and a_i,
-// so H_i = b_i H_{i-1} - a ln a - b ln b, sum_j A_ij^2 = b_i^2 (that of i-1) + a_i^2,
+// The same for nonapprox from its gates alone, without any map: row i is row i-1 times b_i, and
+// a_i, so H_i = b_i H_{i-1} - a ln a - b ln b, sum_j A_ij^2 = b_i^2 (that of i-1) + a_i^2,
 // A_i0 = b_1 .. b_i, A_{i,i-1} = a_{i-1} b_i. Linear in T. of (INDICATORS): entropy, concentration,
 // sink and the local foci; diversity has no such form.
 static void measure_gates(double *of, const Model *m, int l, int r, int h) {
@@ -193,7 +193,8 @@ typedef struct {
 static void read_options(Options *o, int argc, char **argv, const char **folder) {
     *o = (Options){.windows = 16, .batch = 1, .format = "csv,pgm"};
     const Arg args[] = {
-        {"data", WORDS, &o->data, 0, 0, "text or tokens, may be repeated [the run's validation data]"},
+        {"data", WORDS, &o->data, 0, 0,
+         "text or tokens, may be repeated [the run's validation data]"},
         {"windows", WHOLE, &o->windows, 1, 1 << 20, "windows of the data to average over"},
         {"maps", WORD, &o->maps, 0, 0, "folder for the attention maps of --text [none]"},
         {"text", WORD, &o->text, 0, 0, "the text of --maps [the first window of the data]"},
@@ -209,7 +210,8 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         "usage: inspect_attnvar FOLDER [--option value]...\n\n"
         "Looks inside the model that ./train_attnvar --out FOLDER saved: indicators of its\n"
         "attention maps and the distribution of its scores over windows of the data; or the maps\n"
-        "of one text (--maps); or what its mixers cost (--cost).\n", args, sizeof args / sizeof *args);
+        "of one text (--maps); or what its mixers cost (--cost).\n", args,
+        sizeof args / sizeof *args);
     if (strcmp(o->format, "csv") && strcmp(o->format, "pgm") && strcmp(o->format, "csv,pgm"))
         fail("--format '%s': expected csv, pgm or csv,pgm", o->format);
     if (o->text && o->ids) fail("--text and --ids: give one of them");
@@ -288,7 +290,8 @@ static void json_look(Text *t, const Model *m, const double *all, Scores *scores
             continue;
         }
         text_add(t, ",\"raw\":{");
-        for (int i = 0; i < INDICATORS; i++) add_member(t, indicator_names[i], head_mean(of, NH, i));
+        for (int i = 0; i < INDICATORS; i++)
+            add_member(t, indicator_names[i], head_mean(of, NH, i));
         text_add(t, "},\"normalised\":{");
         for (int i = 0; i < INDICATORS; i++)
             add_member(t, indicator_names[i], normalised(i, head_mean(of, NH, i), T, NH));
@@ -344,15 +347,18 @@ static int write_maps(const Model *m, const Options *o) {
     for (int pass = 0; pass < 2; pass++) {                      // first look, then write
         for (int l = 0; l < m->c.layers; l++) {
             for (int h = 0; h < m->c.heads && m->c.kind[l] != MLP; h++) {
-                for (int i = 0; i < T && pass; i++) map_row(map + (size_t)i * T, NULL, m, l, 0, h, i);
+                for (int i = 0; i < T && pass; i++)
+                    map_row(map + (size_t)i * T, NULL, m, l, 0, h, i);
                 for (int pgm = 0; pgm < 2; pgm++) {
                     char name[64], path[PATH_MAX + 64];
                     Output out;
                     if (!strstr(o->format, pgm ? "pgm" : "csv")) continue;
-                    snprintf(name, sizeof name, "layer%d.head%d.%s", l + 1, h + 1, pgm ? "pgm" : "csv");
+                    snprintf(name, sizeof name, "layer%d.head%d.%s", l + 1, h + 1,
+                             pgm ? "pgm" : "csv");
                     snprintf(path, sizeof path, "%s/%s", o->maps, name);
                     if (!pass && !o->force && access(path, F_OK) == 0)
-                        fail("%s: is there already: expected another --maps folder, or --force", path);
+                        fail("%s: is there already: expected another --maps folder, or --force",
+                             path);
                     if (!pass) continue;
                     output_open(&out, NULL, o->maps, name);
                     if (pgm) write_pgm(&out, map, T);
@@ -433,7 +439,8 @@ static void cost_formula(Cost *of, const Config *c, int l) {
         of->kept = F4 * (4 * B * L * d + B * L * L * h);
     }
     of->cache = B * cache_formula(c, l, (int)L, (int)L, false);
-    if (variants[c->kind[l]].source == QK_RANDOM_ANCHOR || variants[c->kind[l]].source == QK_TEXT_ANCHOR)
+    if (variants[c->kind[l]].source == QK_RANDOM_ANCHOR ||
+        variants[c->kind[l]].source == QK_TEXT_ANCHOR)
         of->cache -= (B - 1) * F4 * h * L * L;                  // the maps are there once
 }
 
@@ -465,8 +472,8 @@ static void measure_cost(Cost *cost, Model *m, const Data *data) {
         sum += cost[l].kept_here = mixer_bytes(m, l);
     }
     if (sum != (double)m->mixer_bytes)
-        fail("the mixers' parts add up to %.0f bytes, the model says %zu: the layout of carve() has "
-             "changed, mixer_bytes() must follow it", sum, m->mixer_bytes);
+        fail("the mixers' parts add up to %.0f bytes, the model says %zu: the layout of carve() "
+             "has changed, mixer_bytes() must follow it", sum, m->mixer_bytes);
     Decoder d;
     decoder_open(&d, m, T, false);
     for (int t = 0; t < T; t++) {                       // the last token is the one that counts
@@ -478,7 +485,8 @@ static void measure_cost(Cost *cost, Model *m, const Data *data) {
             double rest = 2.0 * C * C + 6.0 * C * m->c.ffn;
             cost[l].decode_counted = B * (decoded_flops - rest);
             double own = (double)(d.cache[l].floats * sizeof(float));
-            double map = d.cache[l].map ? (double)sizeof(float) * m->c.heads * T * (T + 1.0) / 2 : 0;
+            double map = sizeof(float) * m->c.heads * T * (T + 1.0) / 2;
+            if (!d.cache[l].map) map = 0;
             cost[l].cache_here = B * (own - map) + map;
         }
         if (t + 1 < T) decode(&d, inputs[t]);
@@ -490,9 +498,9 @@ static void measure_cost(Cost *cost, Model *m, const Data *data) {
 static void print_cost(const Model *m, const Cost *cost) {
     printf("%d sequences of %d positions; MFLOP of products without Wo, bytes of 4-byte numbers;\n"
            "formula: the paper's, at 4 bytes; here: counted as it ran, and as it was allocated\n\n"
-           "                   prefill MFLOP      decode MFLOP/token       kept for backward        "
-           "  cache bytes\nlayer  variant      formula      here    formula      here       formula"
-           "      here      formula      here\n", m->c.batch, m->c.seq);
+           "                   prefill MFLOP      decode MFLOP/token       kept for backward     "
+           "     cache bytes\nlayer  variant      formula      here    formula      here      "
+           " formula      here      formula      here\n", m->c.batch, m->c.seq);
     for (int l = 0; l < m->c.layers; l++) {
         const Cost *c = &cost[l];
         printf("%5d  %-11s %9.2f %9.2f  %9.4f %9.4f  %12.0f %9.0f %12.0f %9.0f\n", l + 1,
@@ -500,10 +508,10 @@ static void print_cost(const Model *m, const Cost *cost) {
                c->decode / 1e6, c->decode_counted / 1e6, c->kept, c->kept_here, c->cache,
                c->cache_here);
     }
-    printf("\nWhere they differ: a causal map is half of the paper's T x T, in blocks of %d queries;\n"
-           "no map is kept for the backward pass, it is made again; approx is prefilled by its map\n"
-           "(the formula is the recurrent form's) and decoded by its state; anchors' maps are kept as\n"
-           "triangles; the last anchor layer does not carry the anchor's row on.\n", QB);
+    printf("\nWhere they differ: a causal map is half of the paper's T x T, in blocks of %d\n"
+           "queries; no map is kept for the backward pass, it is made again; approx is prefilled\n"
+           "by its map (the formula is the recurrent form's) and decoded by its state; anchors' maps\n"
+           "are kept as triangles; the last anchor layer does not carry the anchor's row on.\n", QB);
 }
 
 static void json_cost(Text *t, const Model *m, const Cost *cost) {
@@ -532,7 +540,8 @@ int main(int argc, char **argv) {
     Model m;
     Text t = {0};
     read_options(&o, argc, argv, &folder);
-    Settings s = checkpoint_settings(folder, o.threads);
+    static Settings s;              // its texts live as long as the program
+    s = checkpoint_settings(folder, o.threads);
     s.c.batch = o.cost ? o.batch : 1;
     check_config(&s.c);
     if (!(o.maps && (o.text || o.ids))) open_evaluation(&data, &s, &o.data, s.c.seq);
@@ -552,17 +561,19 @@ int main(int argc, char **argv) {
         if (o.json) {
             text_add(&t, ",\"positions\":%d,\"files\":%d,\"maps\":", count, files);
             add_string(&t, o.maps);
-        } else printf("%d files in %s: maps of %d x %d, a layer and head each\n", files, o.maps, count,
-                      count);
+        } else printf("%d files in %s: maps of %d x %d, a layer and head each\n", files, o.maps,
+                      count, count);
         free(tokens);
     } else {
         size_t windows = validation_windows(&data, 1, s.c.seq, o.windows);
-        double *all = allocate((size_t)s.c.layers * s.c.heads * INDICATORS * sizeof *all, "indicators");
+        double *all = allocate((size_t)s.c.layers * s.c.heads * INDICATORS * sizeof *all,
+                               "indicators");
         Scores *scores = allocate(s.c.layers * sizeof *scores, "scores");
         look(&m, &data, windows, all, scores);
         for (int l = 0; l < s.c.layers; l++)
             if (scores[l].kept) qsort(scores[l].value, scores[l].kept, sizeof(double), ascending);
-        if (!o.json) printf("%zu windows of %d positions, %d heads\n\n", windows, s.c.seq, s.c.heads);
+        if (!o.json) printf("%zu windows of %d positions, %d heads\n\n", windows, s.c.seq,
+                            s.c.heads);
         text_add(&t, ",\"windows\":%zu,\"positions\":%d", windows, s.c.seq);
         if (o.json) json_look(&t, &m, all, scores);
         else print_look(&m, all, scores);

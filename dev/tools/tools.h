@@ -87,7 +87,8 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
                               int count) {
     const char *folder = NULL;
     for (int i = 1; i < argc; i++) {
-        const char *word = argv[i], *equals = strchr(word, '='), *value = equals ? equals + 1 : NULL;
+        const char *word = argv[i], *equals = strchr(word, '=');
+        const char *value = equals ? equals + 1 : NULL;
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             print_args(usage, args, count);
             exit(0);
@@ -110,14 +111,15 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
         }
         set_arg(a, value);
     }
-    if (!folder) fail("no checkpoint: expected a folder that ./train_attnvar --out wrote; see --help");
+    if (!folder)
+        fail("no checkpoint: expected a folder that ./train_attnvar --out wrote; see --help");
     return folder;
 }
 
 // ---- checkpoint and data -----------------------------------------------------------------------
 
-// The settings that the checkpoint in a folder keeps, read by the main file's own reader. threads 0:
-// as many as there are.
+// The settings that the checkpoint in a folder keeps, read by the main file's own reader.
+// threads 0: as many as there are.
 static Settings checkpoint_settings(const char *folder, int threads) {
     char number[16];
     snprintf(number, sizeof number, "%d", threads);
@@ -196,8 +198,9 @@ static void utf8_end(Utf8 *u, Text *out) {                  // a character that 
 static void utf8_put(Utf8 *u, int byte, Text *out) {
     int first = u->part[0];
     if (u->n) {     // the second byte's range is smaller after E0, ED, F0, F4; C2 has control codes
-        int low = u->n > 1 ? 0x80 : first == 0xe0 || first == 0xc2 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-        int high = u->n > 1 ? 0xbf : first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+        int low = first == 0xe0 || first == 0xc2 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+        int high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+        if (u->n > 1) low = 0x80, high = 0xbf;
         if (byte >= low && byte <= high) {
             u->part[u->n++] = (unsigned char)byte;
             if (u->n < u->wanted) return;
@@ -211,7 +214,10 @@ static void utf8_put(Utf8 *u, int byte, Text *out) {
         bool shown = byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7f);
         text_add(out, shown ? "%c" : "\xef\xbf\xbd", byte);
     } else if (byte < 0xc2 || byte > 0xf4) text_add(out, "\xef\xbf\xbd");
-    else u->part[0] = (unsigned char)byte, u->n = 1, u->wanted = byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    else {
+        u->part[0] = (unsigned char)byte, u->n = 1;
+        u->wanted = byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    }
 }
 
 // ---- JSON --------------------------------------------------------------------------------------
