@@ -46,15 +46,15 @@ enum { WORTH_THREADS = 1 << 15 };       // multiply-adds; for less, waking the t
 
 enum { ROWS = 4 };
 
-// y_r = w_r.x for ROWS rows of w at a time: as many streams of memory, and as many chains of
-// multiply-adds that need not wait for each other. Each row is summed in the same order wherever it
-// stands, in NR partial sums.   w (ROWS,I), rows beyond `rows_left` repeat the last
-static void dot_rows(float *y, const float *w, const float *x, int I, int rows_left) {
+// y_r = w_r.x for n <= ROWS rows of w, `apart` floats from each other: as many streams of memory,
+// and as many chains of multiply-adds that need not wait for each other. A row is summed in the same
+// order wherever it stands, in NR partial sums.
+static void dot_rows(float *y, const float *w, size_t apart, const float *x, int I, int n) {
     vec acc[ROWS][NV];
-    const float *row[ROWS];
+    const float *row[ROWS];                             // those beyond n repeat the last
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; r++) {
-        row[r] = w + (size_t)(r < rows_left ? r : rows_left - 1) * I;
+        row[r] = w + (size_t)(r < n ? r : n - 1) * apart;
 #pragma GCC unroll 16
         for (int v = 0; v < NV; v++) acc[r][v] = (vec){0};
     }
@@ -71,11 +71,12 @@ static void dot_rows(float *y, const float *w, const float *x, int I, int rows_l
         for (int r = 0; r < ROWS; r++) sum[r] += lanes[r][l];
     for (; i < I; i++)
         for (int r = 0; r < ROWS; r++) sum[r] += row[r][i] * x[i];
-    for (int r = 0; r < min_int(ROWS, rows_left); r++) y[r] = sum[r];
+    for (int r = 0; r < n; r++) y[r] = sum[r];
 }
 
 // Several products at once, so that the threads meet only once. Each takes its share of the rows of
-// every matrix, front to back. The result does not depend on the number of threads.
+// every matrix, as ROWS streams, each front to back. The result does not depend on the number of
+// threads.
 static void products(const Product *p, int count) {
     size_t elements = 0;
     for (int i = 0; i < count; i++) elements += p[i].w->size;
@@ -85,13 +86,15 @@ static void products(const Product *p, int count) {
     {
         int t = omp_get_thread_num(), nt = omp_get_num_threads();
         for (int i = 0; i < count; i++) {
-            int O = p[i].w->rows, I = p[i].w->cols, end = share(O, t + 1, nt);
-            for (int o = share(O, t, nt); o < end; o += ROWS) {
-                int n = min_int(ROWS, end - o);
+            int O = p[i].w->rows, I = p[i].w->cols;
+            int from = share(O, t, nt), end = share(O, t + 1, nt), apart = (end - from) / ROWS;
+            int rest = from + ROWS * apart;                     // the few rows that are left
+            for (int k = 0; k < apart + end - rest; k++) {
+                int n = k < apart ? ROWS : 1, o = k < apart ? from + k : rest + k - apart;
                 float y[ROWS];
-                dot_rows(y, p[i].w->w + (size_t)o * I, p[i].x, I, n);
-                for (int r = o; r < o + n; r++)
-                    p[i].y[r] = y[r - o] + (p[i].add ? p[i].y[r] : p[i].b ? p[i].b->w[r] : 0);
+                dot_rows(y, p[i].w->w + (size_t)o * I, (size_t)apart * I, p[i].x, I, n);
+                for (int r = 0, at = o; r < n; r++, at += apart)
+                    p[i].y[at] = y[r] + (p[i].add ? p[i].y[at] : p[i].b ? p[i].b->w[at] : 0);
             }
         }
     }
