@@ -2610,6 +2610,15 @@ static const char *given_text(char **given, const char *name) {
     return given[FIND(options, name, strlen(name), NULL)];
 }
 
+// A text of lines with one more behind; the old one, or NULL, is freed.
+static char *add_line(char *lines, const char *line) {
+    size_t used = lines ? strlen(lines) + 1 : 0, room = used + strlen(line) + 1;
+    char *longer = allocate(room, "the names of the data");
+    snprintf(longer, room, "%s%s%s", used ? lines : "", used ? "\n" : "", line);
+    free(lines);
+    return longer;
+}
+
 // Reads --name value and --name=value. given[i] becomes what options[i] was given last; of a LIST,
 // all that it was given, a line each.
 static void parse(const Settings *defaults, int argc, char **argv, char **given) {
@@ -2628,15 +2637,7 @@ static void parse(const Settings *defaults, int argc, char **argv, char **given)
         else if (value) value++;
         else if (++i < argc) value = argv[i];
         else fail("--%s wants a value: run ./train_attnvar --help", o->name);
-        char **text = &given[which];
-        if (o->type == LIST) {
-            size_t used = *text ? strlen(*text) + 1 : 0, room = used + strlen(value) + 1;
-            char *lines = allocate(room, "the names of the data");
-            snprintf(lines, room, "%s%s%s", used ? *text : "", used ? "\n" : "", value);
-            free(*text);
-            value = lines;
-        }
-        *text = value;
+        given[which] = o->type == LIST ? add_line(given[which], value) : value;
     }
 }
 
@@ -2930,13 +2931,17 @@ static FILE *open_out(const Settings *s, int step) {
     return log;
 }
 
-// Fills the weights, or the moments, from an open file, and closes it.
+// Fills the weights and anchors, or the moments, from an open file, and closes it.
 static void take_tensors(Header *h, const Model *m, bool optimizer, bool others) {
     int count;
     Entry *list = entries(m, optimizer, &count);
     header_read(h, list, count, others);
     header_close(h);
     free(list);
+    for (int t = 0; t < m->c.seq; t++)
+        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
+            fail("%s: anchor token %d is %d, expected 0 to %d", h->path.s, t,
+                 m->anchor_tokens[t], m->c.vocab - 1);
 }
 
 // Weights, moments, step and RNG of the run in --out, or the weights of --init.
@@ -2960,10 +2965,6 @@ static void restore(Model *m, const Settings *s, const Data *train, const Data *
     } else header_open(&model, s->init, "model.safetensors");
     take_tensors(&model, m, false, !s->resume);
     if (!s->resume && s->anchor) read_anchor(s, train, m->anchor_tokens);   // not the checkpoint's
-    for (int t = 0; t < m->c.seq; t++)
-        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
-            fail("%s: anchor token %d is %d, expected 0 to %d", model.path.s, t,
-                 m->anchor_tokens[t], m->c.vocab - 1);
 }
 
 // Evaluates and prints: nats, and what they mean for the data at hand.

@@ -68,7 +68,7 @@ typedef struct {
     double *sum, *scored;       // (T) loss and scored targets by position
 } Validation;
 
-static void validate(Validation *of, Model *m, const Data *d, size_t windows, const int *length) {
+static void validate_windows(Validation *of, Model *m, const Data *d, size_t windows, const int *length) {
     int B = m->c.batch, T = m->c.seq;
     int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
@@ -437,7 +437,7 @@ static void report_quiz(Text *t, const QuizScore *q, const Quiz *quiz, bool json
 // ---- the program -------------------------------------------------------------------------------
 
 typedef struct {
-    List data;
+    char *data;                 // a file a line
     Wholes contexts;
     const char *choices, *skip, *token_bytes;
     int windows, targets, batch, threads, positions, scores, no_loss, json;
@@ -492,7 +492,7 @@ static void measure(Text *t, Model *m, const Options *o, const Data *d, const Qu
     int capacity = m->c.seq;
     m->c.seq = trained;                 // windows of the trained length, whatever --context wants
     if (!o->no_loss) {
-        validate(&v, m, d, validation_windows(d, 1, trained, o->windows), length);
+        validate_windows(&v, m, d, validation_windows(d, 1, trained, o->windows), length);
         report_validation(t, &v, d, o->json);
         if (o->positions) report_positions(t, &v, trained, o->json);
         free(v.sum), free(v.scored);
@@ -538,7 +538,7 @@ int main(int argc, char **argv) {
     int trained = s.c.seq;
     s.c.batch = o.batch;
     bool needs_data = !o.no_loss || o.contexts.n > 0;
-    if (needs_data) open_evaluation(&data, &s, &o.data, trained);
+    if (needs_data) open_evaluation(&data, &s, o.data, trained);
     if (o.choices) quiz_read(&quiz, o.choices, s.c.vocab);
     check_options(&o, &s.c, &data, &quiz);
     bool bytes = needs_data ? data_is_bytes(&data) : s.c.vocab == 256;
@@ -563,7 +563,7 @@ int main(int argc, char **argv) {
     }
     if (o.json) text_add(&t, "]}\n");
     print_text(&t);
-    free(length), free(quiz.example), free(quiz.tokens);
+    free(length), free(quiz.example), free(quiz.tokens), free(o.data);
     data_close(&data);
     free_work(omp_get_max_threads());
     model_free(&m);

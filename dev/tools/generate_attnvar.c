@@ -233,7 +233,7 @@ static void mix_values(float *o, const float *A, const float *v, int n, int dh) 
 
 // o_t = sum_j A_j v_j, A = softmax_j(s q.k_j), for every head: k (NKV,stride,dh), v (NKV,L,dh), the
 // first n positions of both.
-static void attend_step(Decoder *d, const float *q, const float *k, size_t stride, const float *v,
+static void attend_decode(Decoder *d, const float *q, const float *k, size_t stride, const float *v,
                         int n) {
     int NH = d->m->c.heads, group = NH / d->m->c.kv_heads, dh = d->m->c.dim / NH;
     float s = (float)(1 / sqrt((double)dh));
@@ -257,20 +257,20 @@ static void append(float *kept, const float *row, const Decoder *d) {
 }
 
 // standard and staticembqk: append the key and the value, then attend to all of them.
-static void standard_step(Decoder *d, Cache *c) {
+static void standard_decode(Decoder *d, Cache *c) {
     append(c->k, d->k, d);
     append(c->v, d->v, d);
-    attend_step(d, d->q, c->k, d->L, c->v, d->t + 1);
+    attend_decode(d, d->q, c->k, d->L, c->v, d->t + 1);
 }
 
 // rndembqk and fixedseqqk: append the value; the weights are row t of the anchor's map, kept or
 // made from its query t and its keys 0 .. t.
-static void anchor_step(Decoder *d, Cache *c) {
+static void anchor_decode(Decoder *d, Cache *c) {
     int NH = d->m->c.heads, group = NH / d->m->c.kv_heads, dh = d->m->c.dim / NH, n = d->t + 1;
     size_t T = (size_t)d->T, triangle = T * (T + 1) / 2;
     append(c->v, d->v, d);
     if (c->q0) {
-        attend_step(d, c->q0 + (size_t)d->t * NH * dh, c->k0, T, c->v, n);
+        attend_decode(d, c->q0 + (size_t)d->t * NH * dh, c->k0, T, c->v, n);
         return;
     }
     decoded_flops += 2.0 * NH * n * dh;
@@ -294,7 +294,7 @@ static void features(float *phi, const float *x, int dh) {
 }
 
 // approx: S += phi(k) v', Z += phi(k); o = S' phi(q) / Z.phi(q).
-static void approx_step(Decoder *d, Cache *c) {
+static void approx_decode(Decoder *d, Cache *c) {
     int NH = d->m->c.heads, NKV = d->m->c.kv_heads, group = NH / NKV, dh = d->m->c.dim / NH;
     int D = feature_count(dh);
     decoded_flops += 2.0 * NKV * D * dh + 2.0 * NH * D * dh;    // without Z, as the paper counts
@@ -319,7 +319,7 @@ static void approx_step(Decoder *d, Cache *c) {
 }
 
 // nonapprox: the recurrence of its chapter, o = b o + a v, with Z relative to the largest score.
-static void nonapprox_step(Decoder *d, Cache *c) {
+static void nonapprox_decode(Decoder *d, Cache *c) {
     int NH = d->m->c.heads, group = NH / d->m->c.kv_heads, dh = d->m->c.dim / NH;
     for (int h = 0; h < NH; h++) {
         const float *k = d->k + h / group * dh, *v = d->v + h / group * dh;
@@ -377,11 +377,11 @@ static void block_step(Decoder *d, int l) {
         for (int i = 0; i < C; i++) d->q[i] *= sigmoid(d->q[i]) * d->k[i];
         products(&(Product){d->o, d->q, L->wv, L->bv, false}, 1);
         break;
-    case APPROX:     approx_step(d, cache); break;
-    case NONAPPROX:  nonapprox_step(d, cache); break;
+    case APPROX:     approx_decode(d, cache); break;
+    case NONAPPROX:  nonapprox_decode(d, cache); break;
     case RNDEMBQK:
-    case FIXEDSEQQK: anchor_step(d, cache); break;
-    default:         standard_step(d, cache);
+    case FIXEDSEQQK: anchor_decode(d, cache); break;
+    default:         standard_decode(d, cache);
     }
     // x += o Wo;  x += (SiLU(n Wgate) * n Wup) Wdown, n = RMSNorm(x)
     products(&(Product){d->x, d->o, L->wo, NULL, true}, 1);

@@ -185,7 +185,7 @@ static double percentile(const Scores *s, double p) {
 // ---- the program -------------------------------------------------------------------------------
 
 typedef struct {
-    List data;
+    char *data;                 // a file a line
     const char *text, *ids, *maps, *format;
     int windows, batch, threads, cost, json, force;
 } Options;
@@ -320,22 +320,31 @@ static void json_look(Text *t, const Model *m, const double *all, Scores *scores
 // ---- maps as files -----------------------------------------------------------------------------
 
 // T lines of T weights with commas, zeros above the diagonal.
-static Text map_csv(const double *map, int T) {
-    Text t = {0};
+static void write_csv(FILE *f, const double *map, int T) {
     for (int i = 0; i < T; i++)
         for (int j = 0; j < T; j++)
-            text_add(&t, "%.6g%c", map[(size_t)i * T + j], j + 1 < T ? ',' : '\n');
-    return t;
+            fprintf(f, "%.6g%c", map[(size_t)i * T + j], j + 1 < T ? ',' : '\n');
 }
 
 // A grey picture of T x T pixels, binary PGM: white 0, black 1, by the square root of the weight so
 // that small ones can be seen.
-static void write_pgm(Output *o, const double *map, int T) {
-    char header[64];
-    int n = snprintf(header, sizeof header, "P5\n%d %d\n255\n", T, T);
-    output_write(o, header, (size_t)n);
-    for (size_t e = 0; e < (size_t)T * T; e++)
-        output_write(o, &(unsigned char){(unsigned char)(255.5 - 255 * sqrt(map[e]))}, 1);
+static void write_pgm(FILE *f, const double *map, int T) {
+    fprintf(f, "P5\n%d %d\n255\n", T, T);
+    for (size_t e = 0; e < (size_t)T * T; e++) putc((int)(255.5 - 255 * sqrt(map[e])), f);
+}
+
+// One file, whole or not at all.
+static void save_map(const char *dir, const char *name, const double *map, int T, bool pgm) {
+    Path path = path_in(dir, name, ""), temporary = path_in(dir, name, ".tmp");
+    FILE *f = fopen(temporary.s, "wb");
+    if (f && pgm) write_pgm(f, map, T);
+    else if (f) write_csv(f, map, T);
+    if (f && !ferror(f) && fflush(f) == 0 && fsync(fileno(f)) == 0 && fclose(f) == 0 &&
+        rename(temporary.s, path.s) == 0) return;
+    int error = errno;
+    remove(temporary.s);
+    fail("%s: cannot be written: %s; what was saved there before is as it was", path.s,
+         strerror(error));
 }
 
 // Every layer's and head's map of the text that was run last; returns how many files.
@@ -350,25 +359,16 @@ static int write_maps(const Model *m, const Options *o) {
                 for (int i = 0; i < T && pass; i++)
                     map_row(map + (size_t)i * T, NULL, m, l, 0, h, i);
                 for (int pgm = 0; pgm < 2; pgm++) {
-                    char name[64], path[PATH_MAX + 64];
-                    Output out;
+                    char name[64];
                     if (!strstr(o->format, pgm ? "pgm" : "csv")) continue;
                     snprintf(name, sizeof name, "layer%d.head%d.%s", l + 1, h + 1,
                              pgm ? "pgm" : "csv");
-                    snprintf(path, sizeof path, "%s/%s", o->maps, name);
-                    if (!pass && !o->force && access(path, F_OK) == 0)
+                    Path path = path_in(o->maps, name, "");
+                    if (!pass && !o->force && access(path.s, F_OK) == 0)
                         fail("%s: is there already: expected another --maps folder, or --force",
-                             path);
+                             path.s);
                     if (!pass) continue;
-                    output_open(&out, NULL, o->maps, name);
-                    if (pgm) write_pgm(&out, map, T);
-                    else {
-                        Text t = map_csv(map, T);
-                        output_write(&out, t.s, t.n);
-                        free(t.s);
-                    }
-                    output_close(&out);
-                    output_rename(&out);
+                    save_map(o->maps, name, map, T, pgm);
                     files++;
                 }
             }
@@ -511,7 +511,7 @@ static void print_cost(const Model *m, const Cost *cost) {
     printf("\nWhere they differ: a causal map is half of the paper's T x T, in blocks of %d\n"
            "queries; no map is kept for the backward pass, it is made again; approx is prefilled\n"
            "by its map (the formula is the recurrent form's) and decoded by its state; anchors' maps\n"
-           "are kept as triangles; the last anchor layer does not carry the anchor's row on.\n", QB);
+           "are kept as triangles; the last anchor layer does not carry the anchor's row on.\n", QF);
 }
 
 static void json_cost(Text *t, const Model *m, const Cost *cost) {
@@ -544,7 +544,7 @@ int main(int argc, char **argv) {
     s = checkpoint_settings(folder, o.threads);
     s.c.batch = o.cost ? o.batch : 1;
     check_config(&s.c);
-    if (!(o.maps && (o.text || o.ids))) open_evaluation(&data, &s, &o.data, s.c.seq);
+    if (!(o.maps && (o.text || o.ids))) open_evaluation(&data, &s, o.data, s.c.seq);
     model_open(&m, &s, folder);
     text_add(&t, "{");
     add_model(&t, folder, &s.c, s.c.seq);
@@ -583,6 +583,7 @@ int main(int argc, char **argv) {
     text_add(&t, "}\n");
     if (!o.json) t.s[0] = 0;
     print_text(&t);
+    free(o.data);
     free_work(omp_get_max_threads());
     model_free(&m);
     return 0;

@@ -26,7 +26,7 @@ typedef struct {
 typedef struct {
     const char *name;
     ArgType type;
-    void *value;                // int, int, double, const char *, List (may be repeated), Wholes
+    void *value;                // int, int, double, const char *, char * (a line each time), Wholes
     double low, high;           // WHOLE, WHOLES, NUMBER: the range allowed
     const char *help;           // in brackets: a default that follows from other things
 } Arg;
@@ -58,11 +58,7 @@ static void set_arg(const Arg *a, const char *text) {
     if (a->type == SWITCH) *(int *)a->value = 1;
     if (a->type == WHOLE) *(int *)a->value = whole_arg(a, text, strlen(text));
     if (a->type == WORD) *(const char **)a->value = text;
-    if (a->type == WORDS) {
-        List *list = a->value;
-        if (list->n == MAX_FILES) fail("--%s: more than %d files", a->name, MAX_FILES);
-        list->path[list->n++] = text;
-    }
+    if (a->type == WORDS) *(char **)a->value = add_line(*(char **)a->value, text);
     if (a->type == NUMBER) {
         char *end;
         double x = strtod(text, &end);
@@ -99,11 +95,10 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
             continue;
         }
         size_t length = equals ? (size_t)(equals - word) : strlen(word);
-        const Arg *a = args;
-        for (; a < args + count; a++)
-            if (strlen(a->name) + 2 == length && !strncmp(word, "--", 2) &&
-                !strncmp(word + 2, a->name, length - 2)) break;
-        if (a == args + count) fail("unknown option '%s': --help lists them all", word);
+        int which = strncmp(word, "--", 2) == 0
+                  ? find_name(args, sizeof *args, count, word + 2, length - 2, NULL) : -1;
+        if (which < 0) fail("unknown option '%s': --help lists them all", word);
+        const Arg *a = args + which;
         if (a->type == SWITCH && value) fail("--%s takes no value, found '%s'", a->name, value);
         if (a->type != SWITCH && !value) {
             if (i + 1 == argc) fail("--%s wants a value: see --help", a->name);
@@ -131,20 +126,12 @@ static Settings checkpoint_settings(const char *folder, int threads) {
 // where no anchor has that length.
 static void model_open(Model *m, const Settings *s, const char *folder) {
     Header header;
-    int count;
     model_plan(m, &s->c);
     m->frozen = true;
     model_allocate(m, 0);
     make_work(&s->c);
     header_open(&header, folder, "model.safetensors");
-    Entry *list = entries(m, false, &count);
-    header_read(&header, list, count, false);
-    for (int t = 0; t < m->c.seq; t++)
-        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
-            fail("%s: anchor token %d is %d, expected 0 to %d", header.path, t,
-                 m->anchor_tokens[t], m->c.vocab - 1);
-    free(list);
-    header_close(&header);
+    take_tensors(&header, m, false, false);
 }
 
 static bool has_anchor(const Config *c) {
@@ -157,21 +144,22 @@ static bool uses_kind(const Config *c, int kind) {
     return false;
 }
 
-// Opens what is to be evaluated: the files given, else the run's own validation data.
-static void open_evaluation(Data *d, const Settings *s, const List *given, int T) {
-    const List *files = given->n ? given : s->val.n ? &s->val : &s->data;
-    if (files->n == 1 && strcmp(files->path[0], "recall") == 0) {
+// Opens what is to be evaluated: the files given (a line each), else, if given is NULL, the run's
+// own validation data.
+static void open_evaluation(Data *d, const Settings *s, const char *given, int T) {
+    const char *files = given ? given : s->val ? s->val : s->data;
+    if (strcmp(files, "recall") == 0) {
         recall_open(d, s->pairs, s->c.vocab, T);
         return;
     }
-    data_open(d, files->path, files->n);
-    if (!given->n && !s->val.n) {                               // the last tenth, as in training
+    open_lines(d, files);
+    if (!given && !s->val) {                                     // the last tenth, as in training
         d->first = d->n - d->n / 10;
         d->n /= 10;
     }
     if (data_is_bytes(d) && s->c.vocab < 256)
         fail("%s holds bytes, the model's vocabulary is %d: expected tokens below it",
-             files->path[0], s->c.vocab);
+             d->shard[0].path, s->c.vocab);
     if (!data_is_bytes(d)) data_largest(d, s->c.vocab);
     data_expect(d, T, "evaluation");
 }
@@ -182,6 +170,25 @@ static void keep_worst(double *worst, double error) {
 }
 
 // ---- text --------------------------------------------------------------------------------------
+
+// Text that grows.
+typedef struct {
+    char *s;
+    size_t n, room;
+} Text;
+
+static void text_add(Text *t, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
+    if (t->n + need > t->room) {
+        t->room = 2 * (t->n + need);
+        if (!(t->s = realloc(t->s, t->room))) fail("no memory for a text of %zu bytes", t->room);
+    }
+    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
+    va_end(args), va_end(again);
+}
 
 // Turns a stream of bytes into valid, printable UTF-8: what cannot be shown (a byte that fits no
 // character, a control character other than tab and newline) becomes U+FFFD.
@@ -232,6 +239,18 @@ static void add_number(Text *t, double x) {
 static void add_member(Text *t, const char *name, double x) {
     text_add(t, "%s\"%s\":", t->n && !strchr("{[", t->s[t->n - 1]) ? "," : "", name);
     add_number(t, x);
+}
+
+// s as a JSON string, quotes and all. Bytes beyond ASCII pass as they are.
+static void text_quote(Text *t, const char *s) {
+    text_add(t, "\"");
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\') text_add(t, "\\%c", c);
+        else if (c < ' ') text_add(t, "\\u%04x", c);
+        else text_add(t, "%c", c);
+    }
+    text_add(t, "\"");
 }
 
 // A string of which JSON accepts every byte.
