@@ -68,7 +68,8 @@ typedef struct {
     double *sum, *scored;       // (T) loss and scored targets by position
 } Validation;
 
-static void validate_windows(Validation *of, Model *m, const Data *d, size_t windows, const int *length) {
+static void validate_windows(Validation *of, Model *m, const Data *d, size_t windows,
+                             const int *length) {
     int B = m->c.batch, T = m->c.seq;
     int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");

@@ -47,8 +47,8 @@ enum { WORTH_THREADS = 1 << 15 };       // multiply-adds; for less, waking the t
 enum { ROWS = 4 };
 
 // y_r = w_r.x for n <= ROWS rows of w, `apart` floats from each other: as many streams of memory,
-// and as many chains of multiply-adds that need not wait for each other. A row is summed in the same
-// order wherever it stands, in NR partial sums.
+// and as many chains of multiply-adds that need not wait for each other. A row is summed in the
+// same order wherever it stands, in NR partial sums.
 static void dot_rows(float *y, const float *w, size_t apart, const float *x, int I, int n) {
     vec acc[ROWS][NV];
     const float *row[ROWS];                             // those beyond n repeat the last
