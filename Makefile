@@ -3,6 +3,7 @@
 #   make            the optimised program          make debug   with the sanitizers, for a debugger
 #   make run        train the default model        make test    every proof that it is right
 #   make check      what CI runs besides: both compilers, all flavours, sanitizers, command line
+#   make tools      evaluate, look inside, generate (dev/tools)
 #   make clean                             make fuzz    random input, needs clang
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
@@ -53,10 +54,22 @@ test_attnvar: test_attnvar.c train_attnvar.c
 	$(CC) $(FLAGS) $< test_float.o -o $@ $(LDLIBS)
 	@rm -f test_float.o
 
-test: test_attnvar train_attnvar
+# Instruments for trained models, each one C file that includes the main file.
+TOOLS = dev/tools/eval_attnvar dev/tools/inspect_attnvar dev/tools/generate_attnvar
+tools: $(TOOLS)
+
+$(TOOLS) dev/test/tools_test: %: %.c dev/tools/tools.h train_attnvar.c
+	$(CC) $(FLAGS) $< -o $@ $(LDLIBS)
+
+dev/tools/inspect_attnvar dev/test/tools_test: dev/tools/generate_attnvar.c
+dev/test/tools_test: dev/tools/inspect_attnvar.c
+
+test: test_attnvar train_attnvar tools dev/test/tools_test
 	./test_attnvar
 	dev/test/cli.sh ./train_attnvar
 	dev/test/checkpoint.sh ./train_attnvar
+	dev/test/tools_test
+	dev/test/tools.sh ./train_attnvar
 	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py; \
 	 else echo "note: no python3: prepro_data.py is not tested"; fi
 
@@ -102,6 +115,7 @@ bench-quick: dev/bench/bench
 	unset OMP_WAIT_POLICY; dev/bench/bench --quick
 
 clean:
-	rm -f train_attnvar test_attnvar train_debug test_debug dev/bench/bench *.o
+	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
+	      dev/test/tools_test
 
-.PHONY: run test debug check bench bench-quick golden golden-write fuzz clean
+.PHONY: run tools test debug check bench bench-quick golden golden-write fuzz clean

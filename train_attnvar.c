@@ -102,12 +102,16 @@ typedef float float32;      // four bytes on disk, also where the tests make eve
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
+#ifndef PROGRAM                 // the programs in dev/tools include this file under their own names
+#define PROGRAM "train_attnvar"
+#endif
+
 // Every error of the user's making ends here: what was found, what is expected, what to run.
 static _Noreturn void fail(const char *format, ...) {
     va_list args;
     va_start(args, format);
     fflush(stdout);
-    fputs("train_attnvar: error: ", stderr);
+    fputs(PROGRAM ": error: ", stderr);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
@@ -290,11 +294,16 @@ static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat 
             c[i * ldc + j] = c0 ? c0[i * ldc0 + j] + edge[i][j] : edge[i][j];
 }
 
+#ifndef COUNT_FLOPS             // dev/tools/inspect_attnvar.c counts what is really multiplied
+#define COUNT_FLOPS(n) ((void)0)
+#endif
+
 // c (M,N) = c0 + a b by the calling thread. b is packed, and of its depth the first K rows count.
 static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
                      const float *packed_b, int depth, int M, int N, int K) {
     float group[GROUP * MR * KC];
     bool packed = N > FEW * NR;
+    COUNT_FLOPS(2.0 * M * N * K);
     for (int k0 = 0; k0 < K; k0 += KC) {
         int kn = min_int(KC, K - k0);
         const float *start = k0 ? c : c0;
@@ -1203,6 +1212,7 @@ typedef struct {
     int ntensors;
     Tensor *embed, *norm, *head;    // (V,C) (C) (V,C); tied: head == embed
     Layer *layer;
+    bool frozen;                // only values: set between model_plan() and model_allocate()
     float *store;               // all values, gradients and moments
     size_t parameters;
     // anchors: at most one of each kind; the one that is needed longest comes first
@@ -1414,15 +1424,15 @@ static void model_plan(Model *m, const Config *c) {
 
 static void model_allocate(Model *m, uint64_t seed) {
     const Config *c = &m->c;
-    size_t need = 4 * m->parameters * sizeof(float) + m->activation_bytes
-                + work_bytes(c);
+    size_t copies = m->frozen ? 1 : 4;
+    size_t need = copies * m->parameters * sizeof(float) + m->activation_bytes + work_bytes(c);
 #ifdef _SC_PHYS_PAGES
     double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if (have > 0 && (double)need > have)
         fail("the model needs %.0f MB of memory and this machine has %.0f: choose a smaller "
              "--batch, --seq or --size", (double)need / 1e6, have / 1e6);
 #endif
-    m->store = allocate(4 * m->parameters * sizeof(float), "weights, gradients and moments");
+    m->store = allocate(copies * m->parameters * sizeof(float), "weights, gradients and moments");
     m->activations = allocate(m->activation_bytes, "activations");
     carve(m, &(Arena){(char *)m->activations, 0});
     m->tokens = allocate((size_t)c->batch * c->seq * sizeof(int), "tokens");
@@ -1432,9 +1442,10 @@ static void model_allocate(Model *m, uint64_t seed) {
     float *next = m->store;
     for (int i = 0; i < m->ntensors; i++) {
         Tensor *t = &m->tensors[i];
-        t->w = next, t->g = next + m->parameters;
-        t->m = next + 2 * m->parameters, t->v = next + 3 * m->parameters;
+        t->w = next;
         next += t->size;
+        if (m->frozen) continue;                    // its values come from a checkpoint
+        t->g = t->w + m->parameters, t->m = t->g + m->parameters, t->v = t->m + m->parameters;
         for (size_t e = 0; e < t->size; e++)
             t->w[e] = t->role == MATRIX ? (float)(0.02 * random_normal(&rng)) : t->role == GAIN;
     }
@@ -2599,6 +2610,15 @@ static const char *given_text(char **given, const char *name) {
     return given[FIND(options, name, strlen(name), NULL)];
 }
 
+// A text of lines with one more behind; the old one, or NULL, is freed.
+static char *add_line(char *lines, const char *line) {
+    size_t used = lines ? strlen(lines) + 1 : 0, room = used + strlen(line) + 1;
+    char *longer = allocate(room, "the names of the data");
+    snprintf(longer, room, "%s%s%s", used ? lines : "", used ? "\n" : "", line);
+    free(lines);
+    return longer;
+}
+
 // Reads --name value and --name=value. given[i] becomes what options[i] was given last; of a LIST,
 // all that it was given, a line each.
 static void parse(const Settings *defaults, int argc, char **argv, char **given) {
@@ -2617,15 +2637,7 @@ static void parse(const Settings *defaults, int argc, char **argv, char **given)
         else if (value) value++;
         else if (++i < argc) value = argv[i];
         else fail("--%s wants a value: run ./train_attnvar --help", o->name);
-        char **text = &given[which];
-        if (o->type == LIST) {
-            size_t used = *text ? strlen(*text) + 1 : 0, room = used + strlen(value) + 1;
-            char *lines = allocate(room, "the names of the data");
-            snprintf(lines, room, "%s%s%s", used ? *text : "", used ? "\n" : "", value);
-            free(*text);
-            value = lines;
-        }
-        *text = value;
+        given[which] = o->type == LIST ? add_line(given[which], value) : value;
     }
 }
 
@@ -2836,8 +2848,7 @@ static void print_model(const Settings *s, const Model *m) {
            m->parameters, part[0], part[1], part[2], part[3], part[4]);
     double MB = 1e6, weights = (double)(m->parameters * sizeof(float)) / MB;
     double kept = (double)m->kept_bytes / MB, mixers = (double)m->mixer_bytes / MB;
-    double scratch = ((double)m->activation_bytes
-                      + (double)work_bytes(c)) / MB - kept;
+    double scratch = (double)(m->activation_bytes + work_bytes(c)) / MB - kept;
     printf("memory      %.1f MB: weights %.1f, gradients %.1f, moments %.1f, kept for backward "
            "%.1f (mixers %.1f), scratch %.1f\n", 4 * weights + kept + scratch, weights, weights,
            2 * weights, kept, mixers, scratch);
@@ -2920,13 +2931,17 @@ static FILE *open_out(const Settings *s, int step) {
     return log;
 }
 
-// Fills the weights, or the moments, from an open file, and closes it.
+// Fills the weights and anchors, or the moments, from an open file, and closes it.
 static void take_tensors(Header *h, const Model *m, bool optimizer, bool others) {
     int count;
     Entry *list = entries(m, optimizer, &count);
     header_read(h, list, count, others);
     header_close(h);
     free(list);
+    for (int t = 0; t < m->c.seq; t++)
+        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
+            fail("%s: anchor token %d is %d, expected 0 to %d", h->path.s, t,
+                 m->anchor_tokens[t], m->c.vocab - 1);
 }
 
 // Weights, moments, step and RNG of the run in --out, or the weights of --init.
@@ -2950,10 +2965,6 @@ static void restore(Model *m, const Settings *s, const Data *train, const Data *
     } else header_open(&model, s->init, "model.safetensors");
     take_tensors(&model, m, false, !s->resume);
     if (!s->resume && s->anchor) read_anchor(s, train, m->anchor_tokens);   // not the checkpoint's
-    for (int t = 0; t < m->c.seq; t++)
-        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
-            fail("%s: anchor token %d is %d, expected 0 to %d", model.path.s, t,
-                 m->anchor_tokens[t], m->c.vocab - 1);
 }
 
 // Evaluates and prints: nats, and what they mean for the data at hand.

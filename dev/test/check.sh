@@ -27,6 +27,9 @@ clean_build() { make -s clean && make -s CFLAGS=-Werror "$@"; }
 for cc in gcc clang; do
     if ! command -v $cc > /dev/null; then check "$cc is installed" false; continue; fi
     check "$cc builds without a warning" clean_build CC=$cc train_attnvar test_attnvar
+    check "$cc builds the instruments without a warning" clean_build CC=$cc tools dev/test/tools_test
+    check "$cc, NO_OMP=1, the instruments" clean_build CC=$cc NO_OMP=1 tools dev/test/tools_test
+    check "$cc, NO_OMP=1, what they compute" dev/test/tools_test
     check "$cc, PORTABLE=1" clean_build CC=$cc PORTABLE=1 train_attnvar
     check "$cc, NO_OMP=1" clean_build CC=$cc NO_OMP=1 train_attnvar test_attnvar
     check "$cc, NO_OMP=1 runs" ./train_attnvar --steps 2 --sample 8
@@ -56,6 +59,13 @@ for cc in clang gcc; do
     check "sanitizers, $cc: command line" dev/test/cli.sh ./train_debug
 done
 check "sanitizers: tests" ./test_debug
+mkdir sanitized
+for tool in tools/eval_attnvar tools/inspect_attnvar tools/generate_attnvar test/tools_test; do
+    check "sanitizers: build $tool" gcc -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+        -fopenmp dev/$tool.c -o sanitized/${tool#*/} -lm
+done
+check "sanitizers: what the instruments compute" sanitized/tools_test
+check "sanitizers: the instruments" dev/test/tools.sh ./train_debug sanitized
 for step in "--layers 7 --layout SMANRFE --steps 6 --batch 2 --save-every 3 --out run" "--resume --out run" "--init run --attn approx --steps 2"; do
     check "sanitizers: checkpoints, $step" ./train_debug $step --sample 0
 done

@@ -1,0 +1,271 @@
+#!/bin/sh
+# Tests of the instruments as programs: dev/test/tools.sh PROGRAM [FOLDER], where PROGRAM is
+# train_attnvar, which makes the checkpoints, and FOLDER holds the three tools (default: dev/tools).
+# What they compute is compared with what train_attnvar prints, with each other, and with what must
+# hold; bad input must end with exit code 1 and one line. JSON is checked if there is a python3.
+# Prints a line for each failure, then "N passed, N failed"; exits 1 if any failed.
+tools=${2:-$(dirname "$0")/../tools}
+tools=$(cd "$tools" && pwd)
+. "$(dirname "$0")/lib.sh"
+train=$program
+
+is() {          # is WHAT FOUND EXPECTED: the same, and not empty
+    [ -n "$2" ] && [ "$2" = "$3" ] && ok=yes || ok=no
+    result $ok "$1" "found '$2', expected '$3'"
+}
+yes_if() {      # yes_if WHAT COMMAND...: the command succeeds
+    what=$1
+    shift
+    if "$@" > out 2>&1; then result yes "$what" ""; else result no "$what" "$* said: $(tail -n 3 out)"; fi
+}
+# value NAME [N]: of the JSON on standard input, the N-th number called NAME
+value() { grep -o "\"$1\":[^],}]*" | sed -n "${2:-1}s/^[^:]*://p"; }
+# element NAME N: of the list called NAME, the N-th number
+element() { tr -d '\n' | sed "s/.*\"$1\":\[//; s/\].*//" | cut -d , -f "$2"; }
+below() { awk -v a="$1" -v b="$2" -v e="$3" 'BEGIN { d = a - b; exit !(a != "" && b != "" && d <= e && -d <= e) }'; }
+valid() {       # valid WHAT FILE: one JSON value
+    if command -v python3 > /dev/null; then yes_if "JSON: $1" python3 -m json.tool "$2"; fi
+}
+
+cp "$root/dev/data/austen_val.txt" text
+head -c 6000 text > val
+tiny="--data text --val val --dim 16 --heads 4 --ffn 24 --seq 16 --batch 4 --steps 12 --lr 1e-2 --sample 0
+      --threads 1 --eval-batches 0"
+for layers in SS MM AA NN RR FF EE MSMS ASAS NSNS RSRS FSFS ESES; do
+    "$train" $tiny --layers ${#layers} --layout $layers --out $layers > $layers.log 2>&1 ||
+        result no "trains $layers" "$(cat $layers.log)"
+done
+"$train" $tiny --layers 7 --layout SMANRFE --qk-norm --untied --out all > all.log 2>&1
+"$train" $tiny --layers 6 --layout SANRFE --kv-heads 2 --qk-norm --out grouped > grouped.log 2>&1
+"$train" --data recall --pairs 3 --vocab 20 --seq 20 --steps 2 --dim 16 --layers 1 --out recall --threads 1 > recall.log 2>&1
+od -An -v -tu1 -N 600 text | awk '{ for (i = 1; i <= NF; i++) printf "\\0%03o\\0000", $i }' > octal
+{ printf '%b' '\0210\0330\0064\0001\0001\0000\0000\0000\0130\0002\0000\0000'; head -c 1012 /dev/zero; printf '%b' "$(cat octal)"; } > u16
+"$train" --data u16 --val u16 --dim 16 --layers 1 --seq 16 --steps 2 --vocab 300 --out ids --threads 1 > ids.log 2>&1
+quick="--threads 1"
+
+# ---- evaluate: the loss is the one that training printed, also of the skipped models
+for layers in SS MM NSNS FSFS RR; do
+    "$tools/eval_attnvar" $layers $quick --skip both --json > e.json
+    printed=$(grep '^step    12  val' $layers.log | sed 's/.*loss \([0-9.]*\).*/\1/')
+    yes_if "loss of $layers is the one printed" below "$(value loss < e.json)" "$printed" 0.00006
+    for skip in blocks mixers; do
+        case $layers in *S*S*) ;; *) continue ;; esac
+        printed=$(grep "^skip $skip" $layers.log | sed 's/.*loss \([0-9.]*\).*/\1/')
+        [ $skip = blocks ] && n=2 || n=3
+        [ $layers = SS ] && printed=$(value loss < e.json)
+        yes_if "skip $skip of $layers" below "$(value loss $n < e.json)" "$printed" 0.00006
+    done
+    valid "eval $layers" e.json
+done
+"$tools/eval_attnvar" SS $quick --skip both --json > e.json
+is "a model without simple layers is itself when they are skipped" \
+   "$(value loss 2 < e.json) $(value loss 3 < e.json)" "$(value loss 1 < e.json) $(value loss 1 < e.json)"
+"$tools/eval_attnvar" NSNS $quick --skip blocks --json > e.json
+"$tools/eval_attnvar" NSNS $quick --json > f.json
+[ "$(value loss < e.json)" != "$(value loss < f.json)" ] && ok=yes || ok=no
+result $ok "skipping blocks of a hybrid changes it" "$(value loss < e.json)"
+bits=$(value bits_per_byte < f.json)
+yes_if "bits a byte are nats / ln 2" below "$bits" "$(value loss < f.json | awk '{ printf "%.9f", $1 / log(2) }')" 1e-6
+"$tools/eval_attnvar" recall $quick --json > e.json
+printed=$(sed -n 's/^step     2  val.*accuracy \([0-9.]*\)/\1/p' recall.log | tail -n 1)
+is "recall: tokens scored" "$(value tokens < e.json)" 3072
+"$tools/eval_attnvar" recall $quick --json --windows 256 > e.json
+yes_if "recall: accuracy as training printed" below "$(value accuracy < e.json)" "$printed" 0.00006
+"$tools/eval_attnvar" ids $quick --json > e.json
+is "tokens: bits a byte are not known" "$(value bits_per_byte < e.json)" null
+awk 'BEGIN { for (i = 0; i < 256; i++) print 2 }' > lengths
+"$tools/eval_attnvar" ids $quick --json --token-bytes lengths > e.json
+yes_if "tokens of two bytes: half the bits" below "$(value bits_per_byte < e.json)" \
+       "$(value loss < e.json | awk '{ printf "%.9f", $1 / log(2) / 2 }')" 1e-6
+
+# ---- context: with the full length it is the last position of a window; shorter, an earlier one
+head -c 17 val > window
+tail -c +13 window > short; head -c 12 val >> short                # 5 bytes, then whatever
+for layers in SS AA NSNS RFRF all FF; do
+    [ -d $layers ] || continue
+    "$tools/eval_attnvar" $layers $quick --json --data window --positions --context 16,4 --targets 1 > e.json
+    "$tools/eval_attnvar" $layers $quick --json --data short --positions > f.json
+    yes_if "context 16 of $layers" below "$(value loss 2 < e.json)" "$(element loss_by_position 16 < e.json)" 1e-6
+    yes_if "context 4 of $layers" below "$(value loss 3 < e.json)" "$(element loss_by_position 4 < f.json)" 1e-6
+done
+"$tools/eval_attnvar" MM $quick --json --no-loss --context 1,3,16,40 --targets 200 > e.json
+is "mlp: any context gives the same loss, to the last digit" \
+   "$(value loss 1 < e.json) $(value loss 2 < e.json) $(value loss 3 < e.json)" \
+   "$(value loss 4 < e.json) $(value loss 4 < e.json) $(value loss 4 < e.json)"
+valid "eval --context" e.json
+
+# ---- choices: a row of uint16 from text; the score is the sum over the choice's positions
+u16() { printf '%b' "$(awk -v n="$1" 'BEGIN { printf "\\0%03o\\0%03o", n % 256, n / 256 }')"; }
+text16() { printf '%s' "$1" | od -An -v -tu1 | awk '{ for (i = 1; i <= NF; i++) printf "\\0%03o\\0000", $i }' > part; printf '%b' "$(cat part)"; }
+row() {         # row INDEX LABEL CONTEXT CHOICE...
+    index=$1 label=$2 context=$3 size=$((6 + ${#3}))
+    shift 3
+    for c in "$@"; do size=$((size + 1 + ${#c})); done
+    u16 65535; u16 $((2 * size)); u16 $index; u16 $label; u16 $#
+    u16 ${#context}; text16 "$context"
+    for c in "$@"; do u16 ${#c}; text16 "$c"; done
+}
+quiz() {        # quiz VERSION EXAMPLES LONGEST: the header
+    u16 55434; u16 308; u16 $1; u16 0; u16 $2; u16 0; u16 $3; u16 0; head -c 1008 /dev/zero
+}
+a=$(head -c 10 window | tr '\n' ' ') b=$(tail -c +11 window | tr '\n' ' ')
+printf '%s%s' "$a" "$b" > window
+{ quiz 2 4 90; row 0 0 "$a" "$b"; row 1 0 "$a" "$b" " xyz"; row 2 1 "It" " w" " was it not" "s"; row 3 0 "a much longer context than fits" " yes" " no"; } > quiz2
+{ quiz 1 2 90; row 0 3 "He said" " a" " bb" " ccc" " dddd"; row 1 0 "She" " is" " as" " we" " go"; } > quiz1
+for layers in SS NSNS RR all grouped AA; do
+    "$tools/eval_attnvar" $layers $quick --json --data window --positions --choices quiz2 --scores > e.json
+    sum=$(for p in 10 11 12 13 14 15 16; do element loss_by_position $p < e.json; done | awk '{ s -= $1 } END { printf "%.7f", s }')
+    yes_if "choices: the score is the sum over the choice's tokens, $layers" below "$(element scores 1 < e.json)" "$sum" 1e-5
+    is "choices: the same choice scores the same beside another one, $layers" "$(element scores 2 < e.json)" "$(element scores 1 < e.json)"
+    for batch in 1 2 3 5; do
+        "$tools/eval_attnvar" $layers $quick --json --data window --positions --choices quiz2 --scores --batch $batch > f.json
+        cmp -s e.json f.json && ok=yes || ok=no
+        result $ok "choices: --batch $batch changes nothing, bit for bit, $layers" "$(diff e.json f.json)"
+    done
+done
+valid "eval --choices" e.json
+is "choices: contexts cut, by how much" "$(value contexts_cut < e.json) $(value tokens_cut < e.json)" "2 35"
+"$tools/eval_attnvar" SS $quick --json --no-loss --choices quiz1 --scores > e.json
+acc() {         # from the scores: which of 4 is best, after division by these lengths
+    tr -d '\n' < e.json | sed 's/.*"scores":\[//; s/\].*//' | tr ',' '\n' |
+        awk -v lengths="$1" 'BEGIN { split(lengths, n, " ") } { i = (NR - 1) % 4; x = $1 / n[NR]
+             if (i == 0 || x > best) { best = x; at = i } if (i == 3) right += at == (NR == 4 ? 3 : 0) }
+             END { print right / 2 }'
+}
+is "acc, as counted from the scores" "$(value acc < e.json)" "$(acc '1 1 1 1 1 1 1 1')"
+is "acc by tokens, likewise" "$(value acc_by_tokens < e.json)" "$(acc '2 3 4 5 3 3 3 3')"
+is "acc by bytes, likewise" "$(value acc_by_bytes < e.json)" "$(acc '2 3 4 5 3 3 3 3')"
+is "chance" "$(value chance < e.json)" 0.25
+awk 'BEGIN { for (i = 0; i < 256; i++) print i == 32 ? 9 : 1 }' > lengths   # a space is 9 bytes long
+"$tools/eval_attnvar" SS $quick --json --no-loss --choices quiz1 --scores --token-bytes lengths > e.json
+is "acc by bytes of other lengths" "$(value acc_by_bytes < e.json)" "$(acc '10 11 12 13 11 11 11 11')"
+if command -v python3 > /dev/null; then
+    python3 "$root/prepro_data.py" cloze text --count 40 --context 9 --length 6 --out cloze.bin > out
+    python3 "$root/prepro_data.py" lastword text --count 40 --passage 14 --out last.bin > out
+    "$tools/eval_attnvar" NSNS $quick --no-loss --json --choices cloze.bin > e.json
+    is "choices of prepro_data.py: cloze" "$(value questions < e.json) $(value chance < e.json)" "40 0.25"
+    "$tools/eval_attnvar" NSNS $quick --no-loss --json --choices last.bin > e.json
+    is "choices of prepro_data.py: lastword" "$(value last_words < e.json)" 40
+fi
+
+# ---- inspect
+for layers in SS MSMS all grouped NSNS; do
+    "$tools/inspect_attnvar" $layers $quick --windows 2 --json > e.json
+    valid "inspect $layers" e.json
+    "$tools/inspect_attnvar" $layers $quick --cost --batch 3 --json > e.json
+    valid "inspect $layers --cost" e.json
+done
+is "mlp has no map" "$("$tools/inspect_attnvar" MSMS $quick --windows 2 | grep -c 'mlp .*n/a')" 4
+"$tools/inspect_attnvar" MSMS $quick --cost --batch 3 --json > e.json
+is "cost: FLOPs of mlp as the formula says" "$(value prefill_flops < e.json) $(value decode_flops < e.json)" \
+   "$(value prefill_flops_formula < e.json) $(value decode_flops_formula < e.json)"
+is "cost: bytes of mlp likewise" "$(value activation_bytes < e.json) $(value cache_bytes < e.json)" \
+   "$(value activation_bytes_formula < e.json) $(value cache_bytes_formula < e.json)"
+"$tools/inspect_attnvar" NN $quick --cost --batch 3 --json > e.json
+is "cost: nonapprox likewise" \
+   "$(value prefill_flops < e.json) $(value decode_flops < e.json) $(value activation_bytes < e.json) $(value cache_bytes < e.json)" \
+   "$(value prefill_flops_formula < e.json) $(value decode_flops_formula < e.json) $(value activation_bytes_formula < e.json) $(value cache_bytes_formula < e.json)"
+for layers in SS EE AA; do
+    "$tools/inspect_attnvar" $layers $quick --cost --batch 3 --json > e.json
+    is "cost: a decoded token of $layers" "$(value decode_flops < e.json) $(value cache_bytes < e.json)" \
+       "$(value decode_flops_formula < e.json) $(value cache_bytes_formula < e.json)"
+done
+yes_if "maps are written" "$tools/inspect_attnvar" all $quick --maps maps --text "It was so"
+is "maps: one a layer that has one, head and format" "$(ls maps | wc -l)" 48
+is "maps: rows of a CSV add up to 1" "$(awk -F, '{ s = 0; for (i = 1; i <= NF; i++) s += $i; if (NF != 9 || s < 0.9999 || s > 1.0001) bad++ } END { print NR, bad + 0 }' maps/layer1.head2.csv)" "9 0"
+is "maps: a PGM's size" "$(head -n 2 maps/layer1.head2.pgm | tr '\n' ' ')$(wc -c < maps/layer1.head2.pgm)" "P5 9 9 $((11 + 81))"
+"$tools/inspect_attnvar" all $quick --maps other --text "Another t" > out
+cmp -s maps/layer5.head1.csv other/layer5.head1.csv && ok=yes || ok=no
+result $ok "maps: the anchor's are the same for another text" ""
+cmp -s maps/layer1.head1.csv other/layer1.head1.csv && ok=no || ok=yes
+result $ok "maps: standard's are not" ""
+
+# ---- generate: every step equals the full pass; the same from the same seed; past the trained length
+for layers in SS MM AA NN RR FF EE MSMS ASAS NSNS RSRS FSFS ESES all grouped; do
+    for anchors in maps keys; do
+        case $layers in *R*|*F*|all|grouped) ;; *) [ $anchors = keys ] && continue ;; esac
+        "$tools/generate_attnvar" $layers $quick --prompt "It w" --tokens 12 --check --json --anchors $anchors > e.json 2> out
+        code=$?
+        yes_if "--check of $layers, $anchors" below "$(value worst < e.json)" 0 1e-5
+        is "--check of $layers: steps, exit code" "$(value steps < e.json) $code" "15 0"
+        valid "generate $layers" e.json
+    done
+done
+"$tools/generate_attnvar" SS $quick --tokens 14 --seed 3 --prompt "It" > a 2> out
+"$tools/generate_attnvar" SS $quick --tokens 14 --seed 3 --prompt "It" > b 2> out
+"$tools/generate_attnvar" SS $quick --tokens 14 --seed 4 --prompt "It" > c 2> out
+cmp -s a b && ! cmp -s a c && ok=yes || ok=no
+result $ok "the same seed writes the same, another one does not" "$(cat a b c)"
+"$tools/generate_attnvar" SS $quick --tokens 14 --temperature 0 --prompt "It" > a 2> out
+"$tools/generate_attnvar" SS $quick --tokens 14 --top-k 1 --seed 9 --prompt "It" > b 2> out
+cmp -s a b && ok=yes || ok=no
+result $ok "--temperature 0 and --top-k 1 are the same" "$(cat a b)"
+for layers in RR FF all; do
+    "$tools/generate_attnvar" $layers $quick --tokens 100 --prompt "It" --json > e.json
+    is "$layers stops where its anchor ends" "$(value note < e.json | cut -c 1-23) $(element tokens 15 < e.json | grep -c .) $(element tokens 16 < e.json | grep -c .)" '"stopped at position 16 1 0'
+done
+for layers in SS AA NN EE MM; do
+    "$tools/generate_attnvar" $layers $quick --tokens 40 --prompt "It" --check --json > e.json
+    yes_if "$layers goes on past the trained length, and rightly" below "$(value worst < e.json)" 0 1e-5
+    is "$layers says so" "$(value note < e.json | cut -c 1-38)" '"went on past the trained length of 16'
+done
+is "cache bytes of standard" "$("$tools/generate_attnvar" SS $quick --tokens 9 --prompt "It" --json | value cache_bytes)" $((2 * 2 * 10 * 16 * 4))
+is "cache bytes of mlp" "$("$tools/generate_attnvar" MM $quick --tokens 9 --prompt "It" --json | value cache_bytes)" 0
+is "cache bytes of nonapprox" "$("$tools/generate_attnvar" NN $quick --tokens 9 --prompt "It" --json | value cache_bytes)" $((2 * (16 + 2 * 4) * 4))
+is "cache bytes of approx" "$("$tools/generate_attnvar" AA $quick --tokens 9 --prompt "It" --json | value cache_bytes)" $((2 * 4 * 15 * 5 * 4))
+is "ids in, ids out" "$("$tools/generate_attnvar" ids $quick --tokens 3 --prompt-ids 5,299 2> out | wc -w)" 5
+
+# ---- what is refused
+refused() { t=$1; shift; program=$tools/$t; refuse "$@"; }
+for t in eval_attnvar inspect_attnvar generate_attnvar; do
+    is "$t --help" "$("$tools/$t" --help | head -n 1 | cut -d ' ' -f 1-2)" "usage: $t"
+    refused $t "$t: error: no checkpoint" --
+    refused $t "$t: error: none/" "No such file" -- none
+    refused $t "unknown option '--colour'" "--help" -- SS --colour red
+    refused $t "two folders, SS and MM" -- SS MM
+    refused $t "--threads 'x'" "whole number from 1 to 1024" -- SS --threads x
+    refused $t "--threads wants a value" -- SS --threads
+    refused $t "--json takes no value" -- SS --json=1
+    mkdir -p hurt; head -c 3000 SS/model.safetensors > hurt/model.safetensors; cp SS/optim.safetensors hurt
+    refused $t "hurt/model.safetensors" -- hurt
+done
+e="refused eval_attnvar" i="refused inspect_attnvar" g="refused generate_attnvar"
+$e "--skip 'layers'" "none, blocks, mixers or both" -- SS --skip layers
+$e "--context '0'" "from 1 to" -- SS --context 16,0
+$e "--context ''" -- SS --context 16,
+$e "--context 17: the maps of this model's anchor end at 16" -- RR --context 17
+$e "--context 9000: the data has 6000" -- SS --context 9000
+$e "--context: recall" -- recall --context 4
+head -c 10 val > ten; $e "ten: 10 tokens for evaluation" "--seq 16" -- SS --data ten
+$e "--no-loss leaves nothing" -- SS --no-loss
+$e "val holds bytes, the model's vocabulary is 20" -- recall --data val
+$e "quiz2: is a multiple-choice file" -- SS --data quiz2
+$e "--choices val: does not begin with 20240522" "prepro_data.py" -- SS --choices val
+$e "--choices none: No such file" -- SS --choices none
+$e "example 0 has token" "vocabulary is 20" -- recall --choices quiz1
+head -c 1100 quiz2 > cut; $e "cut" -- SS --choices cut
+{ cat quiz2; u16 1; } > more; $e "2 bytes follow the last of its 4 examples" -- SS --choices more
+{ quiz 1 1 90; row 0 0 "a" "b" "c"; } > bad; $e "example 0 is damaged" -- SS --choices bad
+{ quiz 2 1 90; row 0 2 "a" "b" "c"; } > bad; $e "example 0 is damaged" -- SS --choices bad
+{ quiz 2 1 90; row 0 0 "a" "b" ""; } > bad; $e "example 0 is damaged" -- SS --choices bad
+{ quiz 2 1 90; row 1 0 "a" "b" "c"; } > bad; $e "example 0 is damaged" -- SS --choices bad
+{ quiz 3 1 90; row 0 0 "a" "b" "c"; } > bad; $e "version 3, expected 1 or 2" -- SS --choices bad
+{ quiz 2 1 90; row 0 0 "a" "b" "12345678901234567"; } > bad; $e "choice 1 of example 0 has 17 tokens" -- SS --choices bad
+echo x > bad; $e "--token-bytes bad: expected whole numbers" -- SS --token-bytes bad
+$i "--format 'png'" "csv" -- SS --format png
+$i "--text and --ids are for --maps" -- SS --text hello
+$i "17 tokens of text: expected 1 to 16" -- SS --maps new --text "This is too long."
+$i "layer1.head1.csv: is there already" "--force" -- all --maps maps --text "It was so"
+$i "--ids '300'" "from 0 to 255" -- SS --maps new --ids 300
+$g "--temperature '-1'" -- SS --temperature -1
+$g "--top-p '0'" -- SS --top-p 0
+$g "--anchors 'both'" "maps or keys" -- SS --anchors both
+$g "the prompt has 20 tokens" "end at 16" -- RR --prompt "It was a dark night."
+$g "--prompt and --prompt-ids" -- SS --prompt a --prompt-ids 1
+$g "--prompt-ids '256'" "from 0 to 255" -- SS --prompt-ids 1,256
+$g "not bytes" "--prompt-ids" -- ids --prompt "text"
+$g "byte 84, the vocabulary is 20" -- recall --as bytes --prompt "The"
+yes_if "nothing half-written" [ -z "$(find . -name '*.tmp')" ]
+
+printf 'instruments: %d passed, %d failed\n' $passed $failed
+[ $failed -eq 0 ]

@@ -1,0 +1,283 @@
+/* tools.h: what the instruments in this folder share: they include train_attnvar.c through this
+   file, parse their options, open a checkpoint and its data, and write JSON the same way.
+
+   A tool defines PROGRAM, its name in messages, and includes this file; everything is static. */
+
+#ifndef PROGRAM
+#error define PROGRAM, the name of the program, before including tools.h
+#endif
+#ifdef __GNUC__
+#pragma GCC diagnostic ignored "-Wunused-function"      // a tool uses what it needs
+#endif
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wkeyword-macro"      // the double build of the tests
+#endif
+#define ATTNVAR_NO_MAIN
+#include "../../train_attnvar.c"
+
+// ---- options -----------------------------------------------------------------------------------
+
+typedef enum { SWITCH, WHOLE, NUMBER, WORD, WORDS, WHOLES } ArgType;
+
+typedef struct {
+    int n, value[64];
+} Wholes;                       // a list such as 16,32,64
+
+typedef struct {
+    const char *name;
+    ArgType type;
+    void *value;                // int, int, double, const char *, char * (a line each time), Wholes
+    double low, high;           // WHOLE, WHOLES, NUMBER: the range allowed
+    const char *help;           // in brackets: a default that follows from other things
+} Arg;
+
+static void print_args(const char *usage, const Arg *args, int count) {
+    printf("%s\n", usage);
+    for (const Arg *a = args; a < args + count; a++) {
+        printf("  --%-12s %s", a->name, a->help);
+        if (strchr(a->help, '[')) printf("\n");
+        else if (a->type == WHOLE) printf(" [%d]\n", *(int *)a->value);
+        else if (a->type == NUMBER) printf(" [%g]\n", *(double *)a->value);
+        else if (a->type == WORD && *(const char **)a->value)
+            printf(" [%s]\n", *(const char **)a->value);
+        else printf("\n");
+    }
+}
+
+static int whole_arg(const Arg *a, const char *text, size_t length) {
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (end != text + length || length == 0 || errno || (double)n < a->low || (double)n > a->high)
+        fail("--%s '%.*s': expected a whole number from %.0f to %.0f", a->name, (int)length, text,
+             a->low, a->high);
+    return (int)n;
+}
+
+static void set_arg(const Arg *a, const char *text) {
+    if (a->type == SWITCH) *(int *)a->value = 1;
+    if (a->type == WHOLE) *(int *)a->value = whole_arg(a, text, strlen(text));
+    if (a->type == WORD) *(const char **)a->value = text;
+    if (a->type == WORDS) *(char **)a->value = add_line(*(char **)a->value, text);
+    if (a->type == NUMBER) {
+        char *end;
+        double x = strtod(text, &end);
+        if (end == text || *end || !(x >= a->low && x <= a->high))
+            fail("--%s '%s': expected a number from %g to %g", a->name, text, a->low, a->high);
+        *(double *)a->value = x;
+    }
+    if (a->type == WHOLES) {
+        Wholes *list = a->value;
+        for (list->n = 0;; text++) {
+            size_t length = strcspn(text, ",");
+            if (list->n == 64) fail("--%s: more than 64 numbers", a->name);
+            list->value[list->n++] = whole_arg(a, text, length);
+            text += length;
+            if (!*text) break;
+        }
+    }
+}
+
+// Reads FOLDER and options (--name value or --name=value) in any order; returns the folder.
+static const char *parse_args(int argc, char **argv, const char *usage, const Arg *args,
+                              int count) {
+    const char *folder = NULL;
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i], *equals = strchr(word, '=');
+        const char *value = equals ? equals + 1 : NULL;
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+            print_args(usage, args, count);
+            exit(0);
+        }
+        if (*word != '-') {
+            if (folder) fail("two folders, %s and %s: expected one; see --help", folder, word);
+            folder = word;
+            continue;
+        }
+        size_t length = equals ? (size_t)(equals - word) : strlen(word);
+        int which = strncmp(word, "--", 2) == 0
+                  ? find_name(args, sizeof *args, count, word + 2, length - 2, NULL) : -1;
+        if (which < 0) fail("unknown option '%s': --help lists them all", word);
+        const Arg *a = args + which;
+        if (a->type == SWITCH && value) fail("--%s takes no value, found '%s'", a->name, value);
+        if (a->type != SWITCH && !value) {
+            if (i + 1 == argc) fail("--%s wants a value: see --help", a->name);
+            value = argv[++i];
+        }
+        set_arg(a, value);
+    }
+    if (!folder)
+        fail("no checkpoint: expected a folder that ./train_attnvar --out wrote; see --help");
+    return folder;
+}
+
+// ---- checkpoint and data -----------------------------------------------------------------------
+
+// The settings that the checkpoint in a folder keeps, read by the main file's own reader.
+// threads 0: as many as there are.
+static Settings checkpoint_settings(const char *folder, int threads) {
+    char number[16];
+    snprintf(number, sizeof number, "%d", threads);
+    const char *words[] = {PROGRAM, "--out", folder, "--resume", "--threads", number};
+    return settings(threads > 0 ? 6 : 4, (char **)words);
+}
+
+// Lays out and fills the model of the checkpoint. s->c may differ from it in batch, and in seq
+// where no anchor has that length.
+static void model_open(Model *m, const Settings *s, const char *folder) {
+    Header header;
+    model_plan(m, &s->c);
+    m->frozen = true;
+    model_allocate(m, 0);
+    make_work(&s->c);
+    header_open(&header, folder, "model.safetensors");
+    take_tensors(&header, m, false, false);
+}
+
+static bool has_anchor(const Config *c) {
+    return uses(c, QK_RANDOM_ANCHOR) || uses(c, QK_TEXT_ANCHOR);
+}
+
+static bool uses_kind(const Config *c, int kind) {
+    for (int l = 0; l < c->layers; l++)
+        if (c->kind[l] == kind) return true;
+    return false;
+}
+
+// Opens what is to be evaluated: the files given (a line each), else, if given is NULL, the run's
+// own validation data.
+static void open_evaluation(Data *d, const Settings *s, const char *given, int T) {
+    const char *files = given ? given : s->val ? s->val : s->data;
+    if (strcmp(files, "recall") == 0) {
+        recall_open(d, s->pairs, s->c.vocab, T);
+        return;
+    }
+    open_lines(d, files);
+    if (!given && !s->val) {                                     // the last tenth, as in training
+        d->first = d->n - d->n / 10;
+        d->n /= 10;
+    }
+    if (data_is_bytes(d) && s->c.vocab < 256)
+        fail("%s holds bytes, the model's vocabulary is %d: expected tokens below it",
+             d->shard[0].path, s->c.vocab);
+    if (!data_is_bytes(d)) data_largest(d, s->c.vocab);
+    data_expect(d, T, "evaluation");
+}
+
+// Keeps the larger of two errors; a NaN stays.
+static void keep_worst(double *worst, double error) {
+    if (!isnan(*worst) && !(error <= *worst)) *worst = error;
+}
+
+// ---- text --------------------------------------------------------------------------------------
+
+// Text that grows.
+typedef struct {
+    char *s;
+    size_t n, room;
+} Text;
+
+static void text_add(Text *t, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
+    if (t->n + need > t->room) {
+        t->room = 2 * (t->n + need);
+        if (!(t->s = realloc(t->s, t->room))) fail("no memory for a text of %zu bytes", t->room);
+    }
+    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
+    va_end(args), va_end(again);
+}
+
+// Turns a stream of bytes into valid, printable UTF-8: what cannot be shown (a byte that fits no
+// character, a control character other than tab and newline) becomes U+FFFD.
+typedef struct {
+    unsigned char part[4];      // the character that has begun
+    int n, wanted;              // its bytes so far, and in all
+} Utf8;
+
+static void utf8_end(Utf8 *u, Text *out) {                  // a character that was cut short
+    if (u->n) text_add(out, "\xef\xbf\xbd");
+    u->n = 0;
+}
+
+static void utf8_put(Utf8 *u, int byte, Text *out) {
+    int first = u->part[0];
+    if (u->n) {     // the second byte's range is smaller after E0, ED, F0, F4; C2 has control codes
+        int low = first == 0xe0 || first == 0xc2 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+        int high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+        if (u->n > 1) low = 0x80, high = 0xbf;
+        if (byte >= low && byte <= high) {
+            u->part[u->n++] = (unsigned char)byte;
+            if (u->n < u->wanted) return;
+            for (int i = 0; i < u->n; i++) text_add(out, "%c", u->part[i]);
+            u->n = 0;
+            return;
+        }
+        utf8_end(u, out);
+    }
+    if (byte < 0x80) {
+        bool shown = byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7f);
+        text_add(out, shown ? "%c" : "\xef\xbf\xbd", byte);
+    } else if (byte < 0xc2 || byte > 0xf4) text_add(out, "\xef\xbf\xbd");
+    else {
+        u->part[0] = (unsigned char)byte, u->n = 1;
+        u->wanted = byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    }
+}
+
+// ---- JSON --------------------------------------------------------------------------------------
+
+// A number that comes back as it was, if 9 digits suffice; JSON has no infinity and no NaN.
+static void add_number(Text *t, double x) {
+    if (isfinite(x)) text_add(t, "%.9g", x);
+    else text_add(t, "null");
+}
+
+// "name":x, with a comma in front unless it is the first member
+static void add_member(Text *t, const char *name, double x) {
+    text_add(t, "%s\"%s\":", t->n && !strchr("{[", t->s[t->n - 1]) ? "," : "", name);
+    add_number(t, x);
+}
+
+// s as a JSON string, quotes and all. Bytes beyond ASCII pass as they are.
+static void text_quote(Text *t, const char *s) {
+    text_add(t, "\"");
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\') text_add(t, "\\%c", c);
+        else if (c < ' ') text_add(t, "\\u%04x", c);
+        else text_add(t, "%c", c);
+    }
+    text_add(t, "\"");
+}
+
+// A string of which JSON accepts every byte.
+static void add_string(Text *t, const char *s) {
+    Text clean = {0};
+    Utf8 u = {0};
+    for (text_add(&clean, "%s", ""); *s; s++) utf8_put(&u, (unsigned char)*s, &clean);
+    utf8_end(&u, &clean);
+    text_quote(t, clean.s);
+    free(clean.s);
+}
+
+// "folder":..,"layers":.. and the shape: how every tool's JSON begins
+static void add_model(Text *t, const char *folder, const Config *c, int trained) {
+    char letters[MAX_LAYERS + 1];
+    layer_string(c, letters);
+    text_add(t, "\"checkpoint\":");
+    add_string(t, folder);
+    text_add(t, ",\"layers\":\"%s\",\"dim\":%d,\"heads\":%d,\"kv_heads\":%d,\"ffn\":%d,"
+             "\"vocab\":%d,\"trained_length\":%d", letters, c->dim, c->heads, c->kv_heads, c->ffn,
+             c->vocab, trained);
+}
+
+// Prints the text and frees it; a disk that is full is an error here too.
+static void print_text(Text *t) {
+    if (t->s) fputs(t->s, stdout);
+    if (fflush(stdout) != 0) fail("cannot write the output: %s", strerror(errno));
+    free(t->s);
+    *t = (Text){0};
+}
