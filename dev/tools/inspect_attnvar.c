@@ -510,7 +510,7 @@ static void print_cost(const Model *m, const Cost *cost) {
     }
     printf("\nWhere they differ: a causal map is half of the paper's T x T, in blocks of %d\n"
            "queries, as wide as whole panels of %d keys; no map is kept for the backward pass, it\n"
-           "is made again; approx is prefilled by its map (the formula is the recurrent form's) and\n"
+           "is made again; approx is prefilled by its map (the formula is the recurrent form's),\n"
            "decoded by its state; anchors' maps are kept as triangles; the last anchor layer does\n"
            "not carry the anchor's row on.\n", QF, NR);
 }
