@@ -1832,8 +1832,10 @@ static void test_settings(void) {
         ok &= sizes[i].dim == want[i][0] && sizes[i].layers == want[i][1] && sizes[i].heads == want[i][2]
            && sizes[i].ffn == want[i][3] && sizes[i].seq == want[i][4];
     char *recall[] = {"x", "--data", "recall"};
+    free((char *)s.data);                                   // the program keeps it until it ends
     s = settings(3, recall);
     ok &= s.c.dim == 64 && s.c.layers == 2 && s.c.heads == 1 && s.c.seq == 48 && s.c.batch == 64;
+    free((char *)s.data);
     check(ok, "settings", "derived defaults, sizes, recall's own");
 }
 
@@ -1916,7 +1918,7 @@ static void test_train(void) {
     }
     ok &= abs(counts[0] - 20000 / 21) < 130 && abs(counts[1] - 80000 / 21) < 240;
     check(ok && worst <= 6e-7 && d <= 1e-14, "train = the loop by hand", "log within %.1e, logits within %.1e", worst, d);
-    free(last), model_free(&m), free_work(1), data_close(&data), data_close(&val);
+    free(last), model_free(&m), free_work(1), data_close(&data), data_close(&val), free((char *)s.data);
     static const char *const files[] = {"log.csv", "config.json", "model.safetensors", "optim.safetensors"};
     for (int i = 0; i < 4; i++) snprintf(path, sizeof path, "%s/%s", folder, files[i]), remove(path);
     rmdir(folder), remove(text);
