@@ -70,5 +70,9 @@ for step in "--layers 7 --layout SMANRFE --steps 6 --batch 2 --save-every 3 --ou
     check "sanitizers: checkpoints, $step" ./train_debug $step --sample 0
 done
 
+if command -v python3 > /dev/null; then
+    check "the tests notice ten mistakes" python3 dev/test/mutate.py --sample 10 --seed 1
+fi
+
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
