@@ -74,10 +74,14 @@ test: test_attnvar train_attnvar tools dev/test/tools_test
 	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py; \
 	 else echo "note: no python3: prepro_data.py is not tested"; fi
 
-debug: train_attnvar.c test_attnvar.c
-	$(CC) $(SANITIZE) train_attnvar.c -o train_debug $(LDLIBS)
-	$(CC) $(SANITIZE) -DFLOAT_PART -c test_attnvar.c -o test_debug.o
-	$(CC) $(SANITIZE) test_attnvar.c test_debug.o -o test_debug $(LDLIBS)
+debug: train_debug test_debug
+
+train_debug: train_attnvar.c
+	$(CC) $(SANITIZE) $< -o $@ $(LDLIBS)
+
+test_debug: test_attnvar.c train_attnvar.c
+	$(CC) $(SANITIZE) -DFLOAT_PART -c $< -o test_debug.o
+	$(CC) $(SANITIZE) $< test_debug.o -o $@ $(LDLIBS)
 	@rm -f test_debug.o
 
 check:

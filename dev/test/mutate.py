@@ -230,7 +230,7 @@ def run_table(table, source, jobs):
                     print(f"{'killed  ' if why else 'SURVIVED'}  {name:30} {seconds:5.1f} s  "
                           f"{'by ' + why if why else 'every check passed'}", flush=True)
             except BaseException:
-                pool.shutdown(cancel_futures=True)
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise
     return killed
 
