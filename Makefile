@@ -6,6 +6,7 @@
 #   make tools      evaluate, look inside, generate (dev/tools)
 #   make clean                             make fuzz    random input, needs clang
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
+#   make mutate     do the tests notice mistakes? 200 of them, one at a time
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
@@ -86,6 +87,10 @@ test_debug: test_attnvar.c train_attnvar.c
 check:
 	dev/test/check.sh
 
+# Small mistakes, each in a copy that the tests must fail: dev/README.md. MUTATE='--only NAME' etc.
+mutate:
+	python3 dev/test/mutate.py $(MUTATE)
+
 # Random input against all that reads files or options; needs clang. make fuzz FUZZ_SECONDS=600
 FUZZ_SECONDS ?= 60
 FUZZ = clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
@@ -122,4 +127,4 @@ clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
 	      dev/test/tools_test
 
-.PHONY: run tools test debug check bench bench-quick golden golden-write fuzz clean
+.PHONY: run tools test debug check mutate bench bench-quick golden golden-write fuzz clean

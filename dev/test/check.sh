@@ -80,8 +80,10 @@ part_sanitized_tools() {
     check "sanitizers: the instruments" dev/test/tools.sh ./train_debug sanitized
 }
 
+part_mutations() { check "the tests notice ten mistakes" python3 dev/test/mutate.py --sample 10 --jobs 1; }
+
 # The longest first, so that no core is idle in the end.
-parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang learning"
+parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations learning"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1
