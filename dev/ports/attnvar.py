@@ -7,8 +7,8 @@ and order it keeps. It is about 1000 times slower. Not ported: checkpoints, samp
 
     python3 dev/ports/attnvar.py                            every check, a line each
     python3 dev/ports/attnvar.py mixers.approx              those whose name begins so
-    python3 dev/ports/attnvar.py --program ./train_attnvar  compares training with the C program, too
-    python3 dev/ports/attnvar.py train --layout NS --steps 20 --dim 16      trains and shows the loss
+    python3 dev/ports/attnvar.py --program ./train_attnvar  compares with the C program's losses, too
+    python3 dev/ports/attnvar.py train --layout NS --steps 20 --dim 16       shows the loss fall
 
 x (R,T,C) is a list of R T rows, lists of C numbers; row r T + t is position t of sequence r. A
 matrix w (O,I) is a list of O rows. A vector is a matrix of one row. Numbers are doubles.
@@ -223,9 +223,9 @@ def softmax_row_backward(x, da, stat, c, s):
     return a, [s * p * (d - c) for p, d in zip(a, da)]
 
 
-def attend_map(q, k, r, h, m, weigh):
+def attend_map(q, k, r, h, kv, m, weigh):
     """The causal map of a head (T,T), zero above the diagonal, and what is kept of its rows."""
-    qh, kh = head(q, r, h, m), head(k, r, h // (m.NH // m.NKV), m)
+    qh, kh = head(q, r, h, m), head(k, r, kv, m)
     s = 1 / math.sqrt(m.dh)
     both = [weigh([dot(qh[i], kj) for kj in kh[:i + 1]], s) for i in range(m.T)]
     return [padded(a, m.T) for a, _ in both], [kept for _, kept in both]
@@ -235,9 +235,10 @@ def attend_forward(q, k, v, m, weigh):
     o, stat = zeros(m.R * m.T, m.NH * m.dh), {}
     for r in range(m.M):
         for h in range(m.NH):
-            A, stat[r, h] = attend_map(q, k, r, h, m, weigh)
+            kv = h // (m.NH // m.NKV)
+            A, stat[r, h] = attend_map(q, k, r, h, kv, m, weigh)
             for user in users(r, m):                                                    # o = A v
-                add_head(o, user, h, m, matmul(A, transposed(head(v, user, h // (m.NH // m.NKV), m))))
+                add_head(o, user, h, m, matmul(A, transposed(head(v, user, kv, m))))
     return o, stat
 
 
@@ -248,7 +249,7 @@ def attend_backward(g, o, stat, q, k, v, m, weigh_backward):
         for h in range(m.NH):
             kv = h // (m.NH // m.NKV)
             qh, kh = head(q, r, h, m), head(k, r, kv, m)
-            gs, outs = [head(g, u, h, m) for u in users(r, m)], [head(o, u, h, m) for u in users(r, m)]
+            gs, outs = ([head(x, u, h, m) for u in users(r, m)] for x in (g, o))
             vs, A, dx = [head(v, u, kv, m) for u in users(r, m)], [], []
             for i in range(m.T):
                 x = [dot(qh[i], kj) for kj in kh[:i + 1]]               # as in the forward
@@ -344,7 +345,8 @@ def nonapprox_backward(g, o, stat, q, k, v, m):
                 hj = dot(P, vh[j]) - dot(P, oh[j - 1] if j else nothing)
                 dx, E, b_next = a * (b * hj + E), b * (E - a * hj), b
                 sg = [sigmoid(x) for x in qh[j]]
-                dqs.append([s * dx * y * p * (1 + x * (1 - p)) for x, y, p in zip(qh[j], kh[j], sg)])
+                du = [s * dx * y for y in kh[j]]
+                dqs.append([d * p * (1 + x * (1 - p)) for d, x, p in zip(du, qh[j], sg)])
                 dks.append([s * dx * x * p for x, p in zip(qh[j], sg)])
                 dvs.append([a * x for x in P])
             add_head(dq, r, h, m, reversed(dqs))
@@ -362,7 +364,7 @@ def nonapprox_map(stat, r, h, m):
     return rows
 
 
-# 4.5 rndembqk, 4.6 fixedseqqk, 4.7 staticembqk: standard's mixer; whose q and k is section 6's affair
+# 4.5 rndembqk, 4.6 fixedseqqk, 4.7 staticembqk: standard's mixer; section 6 says whose q and k
 
 OWN, RANDOM_ANCHOR, TEXT_ANCHOR, STATIC = "own", "random anchor", "text anchor", "static"
 
@@ -465,7 +467,10 @@ def qk_forward(m, x, w, b, gain, H, rotates):
     """One of q and k, and what it was before QK-norm: project, QK-norm, RoPE."""
     dh = m.c.dim // m.c.heads
     raw = linear_forward(x, w.w, b.w)
-    out = by_heads(rmsnorm_forward(by_heads(raw, dh), gain.w), H * dh) if gain else by_heads(raw, H * dh)
+    out = by_heads(raw, dh)
+    if gain:
+        out = rmsnorm_forward(out, gain.w)
+    out = by_heads(out, H * dh)
     if rotates:
         rope(out, m.c.rope_base, 1, m.T, H, dh)
     return out, raw
@@ -668,9 +673,9 @@ def evaluate(m, data, windows, B):
 
 
 # What the table of dev/notes/porting.md is about; `train` and the table's options change it.
-SETTINGS = dict(layout="S", dim=16, heads=2, kv_heads=0, ffn=32, seq=16, batch=2, steps=5, warmup=2,
-                lr=3e-3, min_lr=3e-4, beta1=0.9, beta2=0.99, adam_eps=1e-8, decay=0.1, clip=1.0,
-                seed=1, qk_norm=0, untied=0, rope_base=10000.0, vocab=256)
+SETTINGS = dict(layout="S", dim=16, heads=2, kv_heads=0, ffn=32, seq=16, batch=2, steps=10,
+                warmup=2, lr=0.03, min_lr=0.003, beta1=0.9, beta2=0.99, adam_eps=1e-8, decay=0.1,
+                clip=1.0, seed=1, qk_norm=0, untied=0, rope_base=10000.0, vocab=256)
 
 
 def settings(words):
@@ -709,7 +714,7 @@ def train(s):
 
 # ---- Checks: the golden vectors, and the table of dev/notes/porting.md ---------------------------
 
-TOLERANCE, LOSS_TOLERANCE = 1e-9, 5e-6      # relative to a tensor's largest value; absolute
+TOLERANCE, LOSS_TOLERANCE = 1e-12, 2e-5     # relative to a tensor's largest value; absolute
 
 
 def safetensors(path):
@@ -911,8 +916,9 @@ def check_mixer(g, what):
     o, stat = kind.forward(q, k, v, m)
     if "map" in g:
         pairs = [(r, h) for r in range(m.M) for h in range(m.NH)]
-        g.same("map", "map", [attend_map(q, k, r, h, m, kind.weigh)[0] if kind.weigh else
-                              nonapprox_map(stat, r, h, m) for r, h in pairs])
+        g.same("map", "map", [
+            attend_map(q, k, r, h, h // (m.NH // m.NKV), m, kind.weigh)[0] if kind.weigh
+            else nonapprox_map(stat, r, h, m) for r, h in pairs])
     g.same("o", "o", o)
     dq, dk, dv = kind.backward(do, o, stat, q, k, v, m)
     g.same("gradients", "dv", dv)
@@ -947,9 +953,9 @@ def check_model(g, what):
 
 
 def training_table():
-    """(layout, options, losses and validation loss) of the table's rows."""
+    """(layout, options, losses of steps 1 to 5 and 10 and validation loss) of the table's rows."""
     with open(os.path.join(ROOT, "dev", "notes", "porting.md"), encoding="utf-8") as f:
-        rows = re.findall(r"^\| ([A-Z]+) \| (.*?) \| ([\d. ]+) \| ([\d.]+) \|$", f.read(), re.M)
+        rows = re.findall(r"^\| ([A-Z]+) \| (.*?) ?\| ([\d. ]+) \| ([\d.]+) \|$", f.read(), re.M)
     return [(layout, options.split(), [float(x) for x in (losses + " " + val).split()])
             for layout, options, losses, val in rows]
 
@@ -973,13 +979,13 @@ def program_losses(program, layout, options):
 
 def check_training(layout, options, wanted, program):
     got = [step[1] for step in train(settings(["--layout", layout] + options))]
-    errors = {"table": max(abs(a - b) for a, b in zip(got, wanted))}
+    pairs = [("table", got[:5] + got[-2:], wanted)]
     if program:
-        theirs = program_losses(program, layout, options)
-        errors["program"] = max(abs(a - b) for a, b in zip(got, theirs, strict=True))
-    text = "  ".join("%s %.1e" % item for item in errors.items())
-    bad = len(got) != len(wanted) or not max(errors.values()) <= LOSS_TOLERANCE
-    return ("off by " + text if bad else None), text
+        pairs.append(("program", got, program_losses(program, layout, options)))
+    worst = {what: max(abs(a - b) for a, b in zip(x, y)) for what, x, y in pairs}
+    text = "  ".join("%s %.1e" % item for item in worst.items())
+    close = all(len(x) == len(y) and worst[what] <= LOSS_TOLERANCE for what, x, y in pairs)
+    return None if close else "losses are off: " + text, text
 
 
 def golden_check(function, prefix, what, metadata, tensors):
