@@ -51,6 +51,10 @@ for variant in standard mlp approx nonapprox rndembqk fixedseqqk staticembqk; do
     [ $variant = standard ] || check "20 steps, $variant, even" falls --attn $variant --layout even
 done
 check "20 steps, all seven in one model" falls --layers 7 --layout SMANRFE
+if command -v python3 > /dev/null; then
+    check "the Python port: golden vectors, first losses" python3 dev/ports/attnvar.py --quick --program ./train_attnvar
+    check "golden vectors notice a port's mistakes" python3 dev/test/port_mistakes.py
+else echo "note: no python3: the port in dev/ports is not tested"; fi
 
 # gcc comes last, and its build runs the tests: clang's OpenMP runtime leaks a few bytes of its own
 for cc in clang gcc; do

@@ -69,12 +69,14 @@ MISTAKES = [
      "            add_head(dk, r, kv, m, matmul(transposed(dx), transposed(qh)))",
      "mixers.standard"),
     ("the softmax's gradient leaves c out", "s * p * (d - c)", "s * p * d", "mixers.standard"),
-    ("QK-norm comes after RoPE", "    if name + \"gain\" in g:\n        x = by_heads(rmsnorm_forward"
+    ("QK-norm comes after RoPE",
+     "    if name + \"gain\" in g:\n        x = by_heads(rmsnorm_forward"
      "(by_heads(x, m.dh), g.rows(name + \"gain\")), H * m.dh)\n    if base:\n        rope(x, base, "
      "1, m.T, H, m.dh)", "    if base:\n        rope(x, base, 1, m.T, H, m.dh)\n    if name + "
      "\"gain\" in g:\n        x = by_heads(rmsnorm_forward(by_heads(x, m.dh), g.rows(name + "
      "\"gain\")), H * m.dh)", "mixers.standard"),
-    ("QK-norm runs over all heads of a position at once", "x = by_heads(rmsnorm_forward(by_heads(x, "
+    ("QK-norm runs over all heads of a position at once",
+     "x = by_heads(rmsnorm_forward(by_heads(x, "
      "m.dh), g.rows(name + \"gain\")), H * m.dh)", "x = rmsnorm_forward(x, [g.rows(name + "
      "\"gain\")[0] * H])", "mixers.standard"),
     ("approx differentiates exp, A in place of (1 + x)/z", "[s * (1 + s * y) * (d - c) * rz for",
@@ -87,11 +89,13 @@ MISTAKES = [
      "mixers.nonapprox"),
     ("nonapprox's P takes b_j, not b_{j+1}", "P = [x + b_next * y", "P = [x + b * y",
      "mixers.nonapprox"),
-    ("nonapprox forgets that a score moves later gates", "a * (b * hj + E), b * (E", "a * (b * hj), "
+    ("nonapprox forgets that a score moves later gates", "a * (b * hj + E), b * (E",
+     "a * (b * hj), "
      "b * (E", "mixers.nonapprox"),
     ("one map for all: c is that of one row", "c = sum(dot(gu[i], ou[i]) for gu, ou in zip(gs, "
      "outs))", "c = dot(gs[0][i], outs[0][i])", "mixers.rndembqk"),
-    ("one map for all: dA is that of one row", "sum(dot(gu[i], vu[j]) for gu, vu in zip(gs, vs)) for",
+    ("one map for all: dA is that of one row",
+     "sum(dot(gu[i], vu[j]) for gu, vu in zip(gs, vs)) for",
      "dot(gs[0][i], vs[0][j]) for", "mixers.rndembqk"),
     ("RoPE is put on nonapprox", "\"N\": variant(\"nonapprox\", OWN, False,",
      "\"N\": variant(\"nonapprox\", OWN, True,", "model_nonapprox"),
@@ -106,7 +110,8 @@ MISTAKES = [
      "linear_forward(n, L.wv.w, L.bv.w)", "model_mlp"),
     ("the block's second norm reads h, not mid", "    n = rmsnorm_forward(L.mid, L.norm2.w)\n"
      "    L.gate", "    n = rmsnorm_forward(h, L.norm2.w)\n    L.gate", "model_standard"),
-    ("staticembqk projects e without the norm", "rmsnorm_forward(m.e, L.norm1.w) if embeddings else "
+    ("staticembqk projects e without the norm",
+     "rmsnorm_forward(m.e, L.norm1.w) if embeddings else "
      "n[first * m.T:(first + M) * m.T]\n    qnorm, knorm = (None, None) if kind.name == \"mlp\" "
      "else (L.qnorm, L.knorm)\n    L.q", "m.e if embeddings else n[first * m.T:(first + M) * m.T]\n"
      "    qnorm, knorm = (None, None) if kind.name == \"mlp\" else (L.qnorm, L.knorm)\n    L.q",
@@ -122,7 +127,8 @@ MISTAKES = [
      "model_staticembqk"),
     ("an anchor's row takes its map from the first row of the batch", "return 1, m.b + "
      "m.anchors.index(source), False", "return 1, 0, False", "model_rndembqk"),
-    ("the gradient of an anchor's q and k stops there", "        add_to(dn[first * m.T:(first + M) * "
+    ("the gradient of an anchor's q and k stops there",
+     "        add_to(dn[first * m.T:(first + M) * "
      "m.T], dx)", "        add_to(dn[first * m.T:(first + M) * m.T], dx if M > 1 else [])",
      "model_rndembqk"),
     ("the map does not mix the anchor's own row", "return range(r * m.R // m.M, (r + 1) * m.R // "
@@ -147,7 +153,8 @@ MISTAKES = [
      "model_standard"),
     ("the table does not decay", "decay = a.decay if p.role == MATRIX else 0", "decay = a.decay if "
      "p.role == MATRIX and p is not m.embed else 0", "model_standard"),
-    ("decay is part of the gradient (L2)", "                g *= scale\n", "                g = g * "
+    ("decay is part of the gradient (L2)", "                g *= scale\n",
+     "                g = g * "
      "scale + decay * w[e]\n", "model_standard"),
     ("decay works on the weight after the step", "                w[e] -= lr * (m1[e] / c1 / "
      "(math.sqrt(m2[e] / c2) + a.adam_eps) + decay * w[e])", "                w[e] -= lr * m1[e] / "
@@ -158,7 +165,8 @@ MISTAKES = [
      "a.adam_eps)", "model_standard"),
     ("eps is added before the second moment is corrected", "(math.sqrt(m2[e] / c2) + a.adam_eps)",
      "((math.sqrt(m2[e]) + a.adam_eps) / math.sqrt(c2))", "model_standard"),
-    ("the moments are not corrected", "c1, c2 = 1 - a.beta1 ** t, 1 - a.beta2 ** t", "c1, c2 = 1, 1",
+    ("the moments are not corrected", "c1, c2 = 1 - a.beta1 ** t, 1 - a.beta2 ** t",
+     "c1, c2 = 1, 1",
      "model_standard"),
     ("the corrections count t from 0", "c1, c2 = 1 - a.beta1 ** t, 1 - a.beta2 ** t",
      "c1, c2 = 1 - a.beta1 ** max(t - 1, 1), 1 - a.beta2 ** max(t - 1, 1)", "model_standard"),
@@ -187,7 +195,8 @@ MISTAKES = [
      "rng = random_stream(s.seed, STREAM_INIT)", "training.MNR"),
     ("targets are the inputs", "for token in data[at + 1:at + 1 + T]]", "for token in data[at:at + "
      "T]]", "training.MNR"),
-    ("validation windows overlap by one token more", "starts = [i * T for i", "starts = [i * (T - 1) "
+    ("validation windows overlap by one token more",
+     "starts = [i * T for i", "starts = [i * (T - 1) "
      "for i", "training.MNR"),
 ]
 
