@@ -21,7 +21,7 @@ lines=$(awk '/^diff / { main = /train_attnvar.c/ } main && /^[-+]/ && !/^(---|\+
 [ "$lines" -lt 60 ] || fail "changes $lines lines of train_attnvar.c, expected fewer than 60"
 make -s CFLAGS='-O1 -Werror' train_attnvar test_attnvar > log 2>&1 || { cat log; fail "does not build"; }
 
-for models in 'gradient W' 'gradient SMANRFEW'; do
+for models in 'gradient W' 'gradient SMANRFEW' 'mixer double window'; do
     ./test_attnvar "$models" > log 2>&1 || { cat log; fail "the gradient test '$models' fails"; }
 done
 for layers in WWWW WSWS; do
