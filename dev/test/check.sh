@@ -22,6 +22,11 @@ check() {       # check NAME COMMAND...: passes if the command exits with 0
     else failed=$((failed + 1)); echo "FAIL  $name"; tail -n 20 log; fi
 }
 
+cp "$root/README.md" "$dir"
+check "links and commands of every Markdown file" dev/test/markdown.py
+check "the formulas of dev/notes and their lines of code" python3 dev/notes/check_gradients.py
+check "the eighth variant: applies, gradients, 20 steps" dev/notes/eighth_check.sh
+
 clean_build() { make -s clean && make -s CFLAGS=-Werror "$@"; }
 
 for cc in gcc clang; do
