@@ -6,6 +6,7 @@
 #   make tools      evaluate, look inside, generate (dev/tools)
 #   make clean                             make fuzz    random input, needs clang
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
+#   make mutate     do the tests notice mistakes? 200 of them, one at a time
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
@@ -73,14 +74,22 @@ test: test_attnvar train_attnvar tools dev/test/tools_test
 	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py; \
 	 else echo "note: no python3: prepro_data.py is not tested"; fi
 
-debug: train_attnvar.c test_attnvar.c
-	$(CC) $(SANITIZE) train_attnvar.c -o train_debug $(LDLIBS)
-	$(CC) $(SANITIZE) -DFLOAT_PART -c test_attnvar.c -o test_debug.o
-	$(CC) $(SANITIZE) test_attnvar.c test_debug.o -o test_debug $(LDLIBS)
+debug: train_debug test_debug
+
+train_debug: train_attnvar.c
+	$(CC) $(SANITIZE) $< -o $@ $(LDLIBS)
+
+test_debug: test_attnvar.c train_attnvar.c
+	$(CC) $(SANITIZE) -DFLOAT_PART -c $< -o test_debug.o
+	$(CC) $(SANITIZE) $< test_debug.o -o $@ $(LDLIBS)
 	@rm -f test_debug.o
 
 check:
 	dev/test/check.sh
+
+# Small mistakes, each in a copy that the tests must fail: dev/README.md. MUTATE='--only NAME' etc.
+mutate:
+	python3 dev/test/mutate.py $(MUTATE)
 
 # Random input against all that reads files or options; needs clang. make fuzz FUZZ_SECONDS=600
 FUZZ_SECONDS ?= 60
@@ -118,4 +127,4 @@ clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
 	      dev/test/tools_test
 
-.PHONY: run tools test debug check bench bench-quick golden golden-write fuzz clean
+.PHONY: run tools test debug check mutate bench bench-quick golden golden-write fuzz clean
