@@ -14,11 +14,6 @@ check() {       # check NAME COMMAND...: passes if the command exits with 0
     else echo "FAIL  $name"; tail -n 20 log; fi
 }
 
-cp "$root/README.md" "$dir"
-check "links and commands of every Markdown file" dev/test/markdown.py
-check "the formulas of dev/notes and their lines of code" python3 dev/notes/check_gradients.py
-check "the eighth variant: applies, gradients, 20 steps" dev/notes/eighth_check.sh
-
 clean_build() { make -s clean && make -s CFLAGS=-Werror "$@"; }
 
 # Builds without a warning in all flavours, and what is built runs.
@@ -87,8 +82,14 @@ part_sanitized_tools() {
 
 part_mutations() { check "the tests notice ten mistakes" python3 dev/test/mutate.py --sample 10 --jobs 1; }
 
+part_notes() {
+    check "links and commands of every Markdown file" python3 dev/test/markdown.py
+    check "dev/notes: the gradients' formulas, their lines of code" python3 dev/notes/check_gradients.py
+    check "dev/notes: the eighth variant applies, its gradients, 20 steps" dev/notes/eighth_check.sh
+}
+
 # The longest first, so that no core is idle in the end.
-parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations learning"
+parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations learning notes"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1

@@ -78,7 +78,8 @@ def anchors(text):
 def definition(lines, name):
     """The line, from 1, where a C file defines a name or heads a chapter with it; else None."""
     word = re.escape(name)
-    for pattern in (r"^// ---- (\d\.\d  )?%s\b" % word, r"^//  ?\d+  %s\b" % word,
+    for pattern in (r"^\} %s;" % word, r"^// ---- (\d\.\d  )?%s\b" % word,
+                    r"^//  ?\d+  %s\b" % word,
                     r"^(static|int|typedef|#define)\b[^;=]*\b%s\b[^;]*[{,)]$" % word,
                     r"^(static|enum|typedef|struct|\}|#define|extern)\b.*\b%s\b" % word):
         for number, line in enumerate(lines, 1):
