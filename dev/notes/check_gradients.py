@@ -3,8 +3,8 @@
 
     python3 dev/notes/check_gradients.py
 
-Every formula that the note labels, such as (6d), is written out below once more, in plain Python and
-double, and compared with (f(x + h) - f(x - h)) / 2h of the forward equations. A line a formula: its
+Every formula that the note labels, such as (6d), is written out below once more, in plain Python
+and double, and compared with (f(x + h) - f(x - h)) / 2h of the forward equations. A line a formula: its
 label, what it gives, the error relative to the largest element. The note's C blocks must stand in
 train_attnvar.c line by line, in the function that is named above them. Standard library only. Ends
 with "N passed, N failed"; exits 1 if any failed."""
@@ -69,7 +69,7 @@ def weighted(g, y):
 
 
 def numeric(loss, x, h=1e-5):
-    """Central differences of loss() with respect to every element of x, which is changed in place."""
+    """Central differences of loss() by every element of x, which is changed in place."""
     if isinstance(x[0], list):
         return [numeric(loss, part, h) for part in x]
     out = []
@@ -523,8 +523,8 @@ def check_note():
            "%d lines in %d blocks" % (lines, len(blocks)))
     damaged = [line.replace("da[j] = s * a * (da[j] - c);", "da[j] = s * a * da[j];")
                for line in code]
-    report(len(wrong_quotes(note, damaged)) == len(wrong) + 1, "a changed line of the code is found",
-           "softmax_row_backward without its c")
+    report(len(wrong_quotes(note, damaged)) == len(wrong) + 1,
+           "a changed line of the code is found", "softmax_row_backward without its c")
     labels = re.findall(r"\((\d+[a-h])\)", "\n".join(note))
     missing = sorted(set(labels) ^ set(seen))
     report(not missing, "every formula of the note is checked, and no other",

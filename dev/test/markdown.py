@@ -6,8 +6,8 @@
 
 - A relative link leads to a file or folder that is there, an anchor (#...) to a heading.
 - [`name`](path.c#L123), or [name](...): line 123 must hold the name, be it a function, a chapter's
-  heading ("// ---- 4.3  approx") or a section's; or a comment block begins there and the name stands
-  in it or on the line behind it. --fix finds the definition or heading itself.
+  heading ("// ---- 4.3  approx") or a section's; or a comment block begins there and the name
+  stands in it or on the line behind it. --fix finds the definition or heading itself.
 - In blocks marked sh, and in those that are indented by four spaces: every target of make, every
   script and program called by a path, and every option of ./train_attnvar and of the programs in
   dev/tools and dev/bench exist. Options are known from the sources, so nothing need be built.
@@ -39,7 +39,7 @@ def markdown_files(root):
 
 
 def split(text):
-    """(prose, blocks): lines outside of code as (number, line), and blocks of code (lang, lines)."""
+    """(prose, blocks): lines outside of code as (number, line), and blocks (lang, lines)."""
     prose, blocks, block, lang = [], [], None, None
     before = ""
     for number, line in enumerate(text.split("\n"), 1):
