@@ -20,6 +20,7 @@
 
 #include "exercise.h"
 
-void my_approx_step(float *o, float *state, const float *q, const float *k, const float *v, int dh) {
+void my_approx_step(float *o, float *state, const float *q, const float *k, const float *v,
+                    int dh) {
     // your code
 }

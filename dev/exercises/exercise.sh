@@ -8,15 +8,15 @@ if [ $# -eq 0 ]; then
     echo "make exercise N=1 grades dev/exercises/01_swiglu_backward.c, and so on:"
     for file in "$here"/[0-9][0-9]_*.c; do
         printf '  %-44s %s\n' "dev/exercises/${file##*/}" \
-            "$(sed -n '1,2{s/^\/\* Exercise //;s/^   \((.*minutes)\)$/\1/;p;}' "$file" | tr '\n' ' ')"
+            "$(sed -n '1,/^$/{s/^\/\* Exercise //;s/^   //;p;}' "$file" | tr '\n' ' ')"
     done
     exit 0
 fi
-number=$(printf '%02d' "$1" 2> /dev/null)
+number=$(printf '%02d' "$1" 2> /dev/null) || number=none
 set -- "$1" "${2:-$here}" "$here/graders/$number"_*.c
 if ! [ -f "$3" ]; then
     last=$(ls "$here"/graders/[0-9]*.c | tail -n 1 | sed 's/.*\///; s/_.*//')
-    echo "exercise: error: found N=$1, expected a number from 1 to $last: make exercise lists them" >&2
+    echo "exercise: error: found N=$1, expected 1 to $last: make exercise lists them" >&2
     exit 1
 fi
 name=$(basename "$3")

@@ -52,6 +52,8 @@ for variant in standard mlp approx nonapprox rndembqk fixedseqqk staticembqk; do
 done
 check "20 steps, all seven in one model" falls --layers 7 --layout SMANRFE
 
+check "exercises: stubs fail, solutions pass, wrong answers fail" make -s exercises-check
+
 # gcc comes last, and its build runs the tests: clang's OpenMP runtime leaks a few bytes of its own
 for cc in clang gcc; do
     check "sanitizers, $cc: build" make -s CC=$cc debug

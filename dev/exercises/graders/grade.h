@@ -128,7 +128,10 @@ static void print_index(char *text, size_t room, Shape shape, size_t e) {
 // Are all elements the same multiple of what they should be? Then a sign or a factor is missing.
 static void print_hint(const float32 *found, const double *expected, size_t n, double rms) {
     double fe = 0, ee = 0, worst = 0;
-    for (size_t e = 0; e < n; e++) fe += (double)found[e] * expected[e], ee += expected[e] * expected[e];
+    for (size_t e = 0; e < n; e++) {
+        fe += (double)found[e] * expected[e];
+        ee += expected[e] * expected[e];
+    }
     double ratio = fe / ee;
     for (size_t e = 0; e < n; e++) {
         double off = fabs((double)found[e] - ratio * expected[e]);

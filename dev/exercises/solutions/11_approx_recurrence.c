@@ -9,7 +9,8 @@ static float feature(const float *x, int a, int b, float s) {      // a <= b; -1
     return (a == b ? sqrtf(0.5f) : 1) * s * x[a] * x[b];
 }
 
-void my_approx_step(float *o, float *state, const float *q, const float *k, const float *v, int dh) {
+void my_approx_step(float *o, float *state, const float *q, const float *k, const float *v,
+                    int dh) {
     float s = 1 / sqrtf((float)dh), z = 0;
     for (int c = 0; c < dh; c++) o[c] = 0;
     for (int b = -1; b < dh; b++) {
