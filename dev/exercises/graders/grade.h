@@ -158,7 +158,7 @@ static void same_within(double tolerance, const char *name, const float32 *found
     print_index(index, sizeof index, shape, first);
     double error = fabs((double)found[first] - expected[first]);
     printf("FAIL  %s%s: found %.7g, expected %.7g, error %.2g, allowed %.2g\n", name, index,
-           (double)found[first], expected[first], error,
+           isnan(found[first]) ? (double)NAN : (double)found[first], expected[first], fabs(error),
            tolerance * (fabs(expected[first]) + rms));
     printf("      %zu of %zu elements of %s are wrong; this is the first\n", bad, n, name);
     if (isnan(found[first])) printf("      (NaN: was it never written, or computed from NaN?)\n");
