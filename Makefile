@@ -123,8 +123,16 @@ bench: dev/bench/bench
 bench-quick: dev/bench/bench
 	unset OMP_WAIT_POLICY; dev/bench/bench --quick
 
+# make exercise lists the exercises, N=3 grades the third: dev/exercises/README.md
+exercise:
+	@CC='$(CC)' dev/exercises/exercise.sh $(if $(N),'$(N)' $(ANSWERS))
+
+exercises-check: train_attnvar
+	@CC='$(CC)' dev/exercises/check.sh
+
 clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
 	      dev/test/tools_test
 
-.PHONY: run tools test debug check mutate bench bench-quick golden golden-write fuzz clean
+.PHONY: run tools test debug check mutate bench bench-quick golden golden-write fuzz exercise \
+        exercises-check clean

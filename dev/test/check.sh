@@ -88,8 +88,18 @@ part_notes() {
     check "dev/notes: the eighth variant applies, its gradients, 20 steps" dev/notes/eighth_check.sh
 }
 
+part_ports() {
+    check "builds for the port" clean_build train_attnvar
+    check "the Python port: golden vectors, first losses" python3 dev/ports/attnvar.py --quick --program ./train_attnvar
+    check "golden vectors notice a port's mistakes" python3 dev/test/port_mistakes.py
+}
+part_exercises() {
+    check "exercises: stubs fail, solutions pass, wrong answers fail" make -s exercises-check
+}
+
 # The longest first, so that no core is idle in the end.
-parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations learning notes"
+parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations exercises
+       ports learning notes"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1
