@@ -1,8 +1,8 @@
 """One run of a sweep: train, measure, and leave the results in FOLDER/runs/NAME.
 
-do() continues wherever the last call stopped, and does nothing to a run that is done. Whatever kills
-it, a later call ends in the same results: training resumes from its checkpoint bit for bit, and
-every other file is complete or absent.
+do() continues wherever the last call stopped, and does nothing to a run that is done. Whatever
+kills it, a later call ends in the same results: training resumes from its checkpoint bit for bit,
+and every other file is complete or absent.
 """
 
 import csv
@@ -15,7 +15,7 @@ import time
 
 from presets import ROOT, WHOLE, Refused
 
-SOLVED = 1.0            # the accuracy at which recall counts as solved
+SOLVED = 0.995          # the accuracy at which recall counts as solved: it rounds to 1.00
 ENDED = (0, 130, -signal.SIGTERM)       # the program's codes when it was not in error
 POLL = 0.1              # seconds between looks at a child
 PARENT = "ATTNVAR_SWEEP_PID"    # the sweep that must live as long as the run, if there is one
@@ -87,7 +87,7 @@ def read_log(folder, name):
 
 
 def solved_step(rows):
-    """The first step from which every validation was without a mistake, or None."""
+    """The first step from which every validation was solved, or None."""
     first = None
     for row in rows:
         if row["val_accuracy"] is not None:
@@ -100,7 +100,7 @@ def solved_step(rows):
 
 def recorded(rows, settings):
     """(the rows that count, whether the run is over). It is over at its last step, or after
-    `patience` validations in a row without a mistake. This depends on the rows alone, not on when
+    `patience` solved validations in a row. This depends on the rows alone, not on when
     the program was stopped, so the results are the same however that went."""
     streak = 0
     for i, row in enumerate(rows):
@@ -177,7 +177,7 @@ class Worker:
         s = self.run["settings"]
         names = ["attn", "layout", "size", "layers", "dim", "heads", "kv_heads", "ffn", "seq",
                  "batch", "steps", "lr", "min_lr", "warmup", "seed", "data", "val", "pairs",
-                 "eval_every", "eval_batches"]
+                 "vocab", "eval_every", "eval_batches"]
         command = []
         for name in names:
             if s[name] is not None:
