@@ -105,7 +105,7 @@ class Sweep:
     def on_signal(self, number, frame):
         """The first time the runs save and stop; again, and they are killed."""
         self.interrupted += 1
-        for child in self.children:
+        for child in list(self.children):
             try:
                 if self.interrupted == 1:
                     child.terminate()
@@ -124,6 +124,8 @@ class Sweep:
             env=dict(os.environ, **{onerun.PARENT: str(os.getpid())}), start_new_session=True)
         self.children[child] = run
         self.shown.started(run["name"])
+        if self.interrupted:                # by a signal that came before the child was known
+            child.terminate()
 
     def collect(self):
         """Rows of the runs that ended since the last call."""
@@ -151,7 +153,7 @@ class Sweep:
             signal.signal(number, handler)
 
 
-def run_here(o, runs, everything):
+def run_here(o, runs):
     shown = display.Display(o.folder, runs)
     done = {run["name"]: gather.row_of(o.folder, o.preset, run) for run in runs
             if onerun.outcome(o.folder, run)[0] == "done"}
@@ -216,19 +218,20 @@ def shown_path(path):
 
 
 def conclude(o, runs, rows):
-    """Tables, the paragraph, the files, what failed. Returns whether all is done."""
+    """Tables, the paragraph, the files, what failed. Returns whether none did."""
     text = display.summary(rows)
     print(f"\n{text}\n" if text else "")
     page = draw(o.folder)
     print(f"results     {shown_path(os.path.join(o.folder, 'results.csv'))}")
     if page:
         print(f"report      {shown_path(page)}")
-    failed = [row for row in rows if row["status"] == "failed"]
+    names = {run["name"] for run in runs}
+    failed = [row for row in rows if row["status"] == "failed" and row["run"] in names]
     for row in failed:
         print(f"failed      {row['run']}: {row['error']}")
     if failed:
         print("            the same command tries them again")
-    return not failed and len(rows) == len(runs)
+    return not failed
 
 
 def main(words):
@@ -254,7 +257,7 @@ def main(words):
     if o.slurm:
         run_on_cluster(o, runs)
     elif not o.gather:
-        interrupted = run_here(o, runs, everything)
+        interrupted = run_here(o, runs)
         if o.preset == "paper" and not interrupted:
             bench(o)
     command = shlex.join(["python3", "dev/experiments/deconstruct.py"] + words)
@@ -263,8 +266,7 @@ def main(words):
         print(f"\ninterrupted: {len(rows)} of {len(everything)} runs are kept in "
               f"{shown_path(o.folder)}; the same command goes on")
         return 130
-    complete = conclude(o, runs, rows)
-    return 0 if complete or o.slurm or o.gather or o.only else 1
+    return 0 if conclude(o, runs, rows) else 1
 
 
 if __name__ == "__main__":

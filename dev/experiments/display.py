@@ -28,7 +28,7 @@ def label(settings):
     s = settings
     extra = [s["size"]] if s["size"] not in ("tiny", "recall") else []
     extra += [f"{s['layers']} layers"] if s["layers"] == 8 else []
-    extra += ["qk-norm"] if s["qk_norm"] else []
+    extra += ["qk-norm"] if s["qk_norm"] and s["task"] == "text" else []
     extra += [f"kv-heads {s['kv_heads']}"] if s["kv_heads"] != s["heads"] else []
     return " ".join([s["task"], *extra])
 
@@ -199,8 +199,8 @@ def grouped(rows, column, task, size):
     """{(attn, layout): values over seeds} of the plain models of one task and size."""
     of = {}
     for row in rows:
-        plain = (row["task"] == task and row["size"] == size and not row["qk_norm"] and
-                 row["kv_heads"] == row["heads"] and row["status"] == "done")
+        plain = (row["task"] == task and row["size"] == size and row["status"] == "done" and
+                 row["kv_heads"] == row["heads"] and (task == "recall" or not row["qk_norm"]))
         if plain and row["layers"] != 8 and row[column] != "":
             of.setdefault((row["attn"], row["layout"]), []).append(float(row[column]))
     return of

@@ -231,8 +231,10 @@ class Worker:
 
     def read_maps(self, text):
         maps = []
-        for file in sorted(os.listdir(self.at("maps"))):
-            layer, head, kind = file.split(".")
+        for file in os.listdir(self.at("maps")):
+            layer, head, kind = file.split(".", 2)
+            if kind != "csv":               # half-written when somebody was killed
+                continue
             with open(self.at("maps", file)) as lines:
                 rows = [[float(x) for x in line.split(",")] for line in lines]
             maps.append({"layer": int(layer[5:]), "head": int(head[4:]), "tokens": text,
@@ -270,7 +272,9 @@ def do(folder, name, threads):
     except Stopped:
         print(f"stopped {name}")
         return 130
-    except (Failed, OSError) as error:
-        write_json(worker.at("failed.json"), {"error": str(error)})
+    except Exception as error:          # whatever it is, the sweep shows it and goes on
+        known = isinstance(error, (Failed, Refused, OSError))
+        error = str(error) if known else repr(error)
+        write_json(worker.at("failed.json"), {"error": error})
         print(f"failed {name}: {error}")
         return 1
