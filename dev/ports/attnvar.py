@@ -3,7 +3,7 @@
 
 The seven attention variants, forward and backward, the model around them, AdamW, and training on a
 text, without any package: lists and math, to be read beside train_attnvar.c, whose sections, names
-and order it keeps. It is about 1000 times slower. Not ported: checkpoints, sampling, recall.
+and order it keeps. Not ported: checkpoints, sampling, recall.
 
     python3 dev/ports/attnvar.py                            every check, a line each
     python3 dev/ports/attnvar.py mixers.approx              those whose name begins so
@@ -696,7 +696,26 @@ def settings(words):
         except ValueError as error:
             sys.exit("attnvar.py: error: %s: %s" % (word, error))
     s["kv_heads"] = s["kv_heads"] or s["heads"]
-    return SimpleNamespace(**s)
+    s = SimpleNamespace(**s)
+    check_config(s)
+    return s
+
+
+def check_config(s):
+    """Ends with one message where the options make no model."""
+    sizes = "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps"
+    small = [name for name in sizes if getattr(s, name) < 1]
+    wrong = ("--%s is below 1" % small[0].replace("_", "-") if small else
+             "--layout %s: expected letters of %s" % (s.layout, "".join(VARIANTS))
+             if not s.layout or set(s.layout) - set(VARIANTS) else
+             "--dim has to be a multiple of --heads" if s.dim % s.heads else
+             "--heads has to be a multiple of --kv-heads" if s.heads % s.kv_heads else
+             "mlp layers need as many key/value heads as heads"
+             if "M" in s.layout and s.heads != s.kv_heads else
+             "RoPE needs an even head size, --dim / --heads" if s.dim // s.heads % 2 else
+             "--vocab %d: bytes need 256" % s.vocab if s.vocab < 256 else None)
+    if wrong:
+        sys.exit("attnvar.py: error: " + wrong)
 
 
 def train(s):
