@@ -40,7 +40,8 @@ GROUPS = [
     ]),
     (["double by hand", "double golden double linear", "double golden double rms",
       "double golden double rope", "double golden double swiglu",
-      "double golden double embedding", "double golden double cross", "double model double"], [
+      "double golden double embedding", "double golden double cross", "double model double",
+      "double gradients of the head", "double golden double model EMANSFRF"], [
         ("sigmoid-sign", "sigmoid", "exp_fast(-x)", "exp_fast(x)"),
         ("dot-lane-overwrites", "dot", "lane[l] += a[c + l]", "lane[l] = a[c + l]"),
         ("dot-tail-lost", "dot", "sum += a[c] * b[c]", "sum = a[c] * b[c]"),
@@ -110,12 +111,9 @@ GROUPS = [
         ("approx-is-softmax", "approx_forward", "taylor_row", "softmax_row"),
         ("approx-softmax-gradient", "approx_backward", "taylor_row_backward",
          "softmax_row_backward"),
-        ("standard-softmax-is-taylor", "standard_forward", "softmax_row", "taylor_row"),
-        ("standard-taylor-gradient", "standard_backward", "softmax_row_backward",
-         "taylor_row_backward"),
     ]),
-    (["double golden double mixer nonapprox", "double golden double mixer mlp", "double saturated",
-      "double extreme", "both saturated"], [
+    (["double golden double mixer nonapprox", "double golden double mixer mlp",
+      "double mixer double nonapprox", "double extreme"], [
         ("mlp-gate-is-up", "mlp_forward", "(u, q, k,", "(u, k, q,"),
         ("mlp-gradients-swapped", "mlp_backward", "(dq, dk, du,", "(dk, dq, du,"),
         ("nonapprox-no-silu", "nonapprox_forward", "qi[c] * sigmoid(qi[c])", "qi[c]"),
