@@ -1822,7 +1822,7 @@ static void test_recall(void) {
     if (!wanted("recall task")) return;
     enum { T = 48 };
     Data d;
-    int x[T], y[T], again[T], ignored[T], first_slot = 0, last_slot = 0, repeats = 0;
+    int x[T], y[T], again[T], ignored[T], first_slot = 0, last_slot = 0, repeats = 0, first_pair = 0;
     bool ok = true;
     recall_open(&d, 8, 64, T);
     for (int w = 0; w < 500; w++) {
@@ -1841,13 +1841,14 @@ static void test_recall(void) {
             int p = 0;
             while (p < 16 && x[p] != x[t]) p += 2;
             ok &= t % 2 == 0 && p < 16 && x[p + 1] == y[t] && key[x[t]];
-            key[x[t]] = false, asked++;                     // each once
+            key[x[t]] = false, first_pair += asked++ == 0 && p == 0;        // each once
         }
         ok &= asked == 8;
         first_slot += y[16] >= 0, last_slot += y[T - 2] >= 0;
     }
-    // 8 of 16 places are asked, each with probability 1/2: 250 of 500, standard error 11
-    ok &= abs(first_slot - 250) < 45 && abs(last_slot - 250) < 45 && repeats > 100;
+    // 8 of 16 places are asked, each with probability 1/2: 250 of 500, standard error 11; the first pair
+    // is asked for first with probability 1/8: 62.5, standard error 7.4
+    ok &= abs(first_slot - 250) < 45 && abs(last_slot - 250) < 45 && repeats > 100 && abs(first_pair - 62) < 30;
     uint64_t rng = 3, copy = 3;
     read_training_batch(&d, &rng, 1, T, x, y);
     recall_sequence(&d, &copy, T, again, ignored);

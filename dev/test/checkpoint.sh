@@ -122,6 +122,19 @@ cp text text.kept; printf 'x' >> text
 refuse "trained on 60000 tokens" "has 60001" "have changed" -- --out whole --resume
 mv text.kept text
 
+# ---- a log with a step that the checkpoint does not have: that step comes again
+rm -rf ahead; cp -r whole ahead
+sed -n '$p' whole/log.csv | sed "s/^$long,/$((long + 1)),/" >> ahead/log.csv
+"$program" --out ahead --resume --sample 0 > out1 2>&1
+same "a log beyond the checkpoint is cut" whole ahead
+
+# ---- only a uniform standard model calls itself qwen2
+"$program" $little --layout SSSS --steps 1 --out plain --sample 0 > out1 2>&1
+grep -q '"model_type": "qwen2"' plain/config.json && ! grep -q attnvar plain/config.json && ok=yes || ok=no
+result $ok "a uniform standard model is a qwen2" "$(cat plain/config.json)"
+grep -q '"model_type": "attnvar"' whole/config.json && grep -q '"attnvar_layers": "RSFE"' whole/config.json && ok=yes || ok=no
+result $ok "any other is not" "$(cat whole/config.json)"
+
 # ---- --force
 rm -rf forced
 cp -r whole forced
@@ -160,6 +173,7 @@ damage $m 's/,"model.embed/;"model.embed/';          refuse "damaged header: exp
 damage $m 's/"seq":"64"/"seq":"6x"/';                refuse "--seq '6x'" "whole number" -- --out hurt --resume
 damage $m 's/"heads":"2"/"heads":"3"/';              refuse "not a multiple of --heads 3" -- --out hurt --resume
 damage $m 's/as-letters":"RSFE/as-letters":"RSXE/';  refuse "'X' is no layout and no variant" -- --out hurt --resume
+damage $m 's/as-letters":"RSFE/as-letters":"RSSE/';  refuse "tensors, expected" "not of this model" -- --out hurt --resume
 damage $m 's/layers-as-letters/layers-as-betters/';  refuse "names no layers" -- --out hurt --resume
 damage $m 's/"lr":/"lx":/';                          refuse "its metadata has no lr" -- --out hurt --resume
 damage $m 's/"step":"'$long'"/"step":"x00"/';            refuse "step x00, expected a whole number" -- --out hurt --resume

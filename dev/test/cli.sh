@@ -138,6 +138,7 @@ refuse "in/u16: 540 tokens for training" -- --data in/u16 --seq 600
 refuse "--pairs '0'" "from 1 to 256" -- --data recall --pairs 0
 refuse "--pairs 40" "--vocab 64 has 31" "--vocab 82" -- --data recall --pairs 40 --seq 400
 refuse "--pairs 20" "--seq 48" "expected 80" -- --data recall --pairs 20
+refuse "--pairs 20" "--seq 79" "expected 80" -- --data recall --pairs 20 --seq 79
 refuse "recall makes its own validation data" -- --data recall --val in/val
 refuse "recall: No such file" -- --data recall --data in/text --val in/val
 refuse "--anchor in/text: no layer is fixedseqqk" -- $little --anchor in/text
@@ -176,6 +177,9 @@ one=$("$program" $little --steps 5 --log-every 1 --threads 1 | grep -o 'loss [0-
 two=$("$program" $little --steps 5 --log-every 1 --eval-every 2 --threads 1 | grep -v val | grep -o 'loss [0-9.]*')
 [ "$(printf '%s' "$one" | grep -v val | head -5)" = "$(printf '%s' "$two" | head -5)" ] && same=yes || same=no
 result $same "evaluation does not change training" "$one / $two"
+three=$("$program" $little --layers 4 --layout NSNS --steps 30 --lr 0.02 | grep '^step    30  val\|^skip' | grep -o 'loss [0-9.]*' | sort -u | wc -l)
+[ "$three" -eq 3 ] && same=yes || same=no
+result $same "nothing skipped, blocks skipped, mixers skipped: three losses" "$three different ones"
 all=$(find . | sort)
 [ "$all" = "$before" ] && same=yes || same=no
 result $same "without --out nothing is written" "$all"
