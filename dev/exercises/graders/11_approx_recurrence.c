@@ -1,5 +1,5 @@
-// Grades exercise 11: step by step against approx_forward(), which forms the map. Two sequences take
-// turns, so what is remembered must be in the state, whose size does not depend on T.
+// Grades exercise 11: step by step against approx_forward(), which forms the map. Two sequences
+// take turns, so what is remembered must be in the state, whose size does not depend on T.
 #include "grade.h"
 
 static void compare(uint64_t seed, int T, int dh) {
