@@ -70,8 +70,9 @@ test: test_attnvar train_attnvar tools dev/test/tools_test
 	dev/test/checkpoint.sh ./train_attnvar
 	dev/test/tools_test
 	dev/test/tools.sh ./train_attnvar
-	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py; \
-	 else echo "note: no python3: prepro_data.py is not tested"; fi
+	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py && \
+	     python3 dev/test/test_report.py; \
+	 else echo "note: no python3: prepro_data.py and the report are not tested"; fi
 
 debug: train_attnvar.c test_attnvar.c
 	$(CC) $(SANITIZE) train_attnvar.c -o train_debug $(LDLIBS)

@@ -38,7 +38,7 @@ COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,b
 UNIFORM = dict(zip(VARIANTS, (1.60, 2.51, 1.72, 2.49, 1.75, 1.74, 1.73)))
 EVEN = dict(zip(SIMPLE, (1.65, 1.64, 1.66, 1.63, 1.62, 1.61)))
 MODELS = [(v, "uniform") for v in VARIANTS] + [(v, "even") for v in SIMPLE]
-NUMBERS = {"entropy": 300.0, "concentration": 4.0, "diversity": 0.01, "sink": 0.1, "locfoc0": 0.1,
+NUMBERS = {"entropy": 300.0, "concentration": 4.0, "diversity": 0.01, "sink": 0.4, "locfoc0": 0.1,
            "locfoc1": 0.3, "locfoc2": 0.1, "locfoc3": 0.05}
 SCORES = {"count": 9, "min": -20.0, "p1": -5.0, "p25": -1.0, "p50": 0.0, "p75": 1.0, "p99": 9.0,
           "max": 30.0, "mean": 0.1}
