@@ -85,7 +85,7 @@ test: test_attnvar train_attnvar tools dev/test/tools_test
 	dev/test/tools_test
 	dev/test/tools.sh ./train_attnvar
 	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py && \
-	     python3 dev/test/test_experiments.py; \
+	     python3 dev/test/test_report.py && python3 dev/test/test_experiments.py; \
 	 else echo "note: no python3: prepro_data.py and dev/experiments are not tested"; fi
 
 debug: train_debug test_debug

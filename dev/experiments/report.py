@@ -161,7 +161,7 @@ def cell(m, digits=3, percent=False):
     return figures.told(m, digits), m.value
 
 
-# ---- the sections: each returns (id, title, body) -----------------------------------------------
+# ---- the sections: each returns (id, title, body) ----------------------------------------------
 
 def spelled(judged):
     """How many findings got which verdict."""
@@ -503,7 +503,7 @@ SECTIONS = (section_deconstruction, section_findings, section_curves, section_re
             section_machine)
 
 
-# ---- the summary ---------------------------------------------------------------------------------
+# ---- the summary --------------------------------------------------------------------------------
 
 def join(names):
     """a, b and c"""
@@ -575,7 +575,7 @@ def summary(results, judged=None):
     return " ".join(parts)
 
 
-# ---- the page ------------------------------------------------------------------------------------
+# ---- the page -----------------------------------------------------------------------------------
 
 def page(results, judged):
     """report.html as text."""

@@ -159,7 +159,9 @@ def check_shape(path, value, shape, place):
     if value is None:
         return None
     if isinstance(shape, list) and isinstance(value, list):
-        return [check_shape(path, x, shape[0], f"{place}[{i}]") for i, x in enumerate(value)]
+        inner = isinstance(shape[0], (list, dict))              # a missing row or record: dropped
+        return [check_shape(path, x, shape[0], f"{place}[{i}]") for i, x in enumerate(value)
+                if x is not None or not inner]
     if isinstance(shape, dict) and isinstance(value, dict):
         return {name: check_shape(path, x, shape.get(name, shape.get("*")), f"{place}.{name}")
                 if name in shape or "*" in shape else x for name, x in value.items()}
