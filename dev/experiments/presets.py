@@ -22,8 +22,8 @@ PROMPT = "It was "
 
 # What names a run: every setting that changes its result. The number of threads does not.
 SETTINGS = ["task", "size", "attn", "layout", "layers", "dim", "heads", "kv_heads", "ffn", "seq",
-            "batch", "steps", "lr", "min_lr", "warmup", "seed", "qk_norm", "pairs", "vocab", "data",
-            "val", "eval_every", "eval_batches", "patience"]
+            "batch", "steps", "lr", "min_lr", "warmup", "seed", "qk_norm", "pairs", "vocab",
+            "data", "val", "eval_every", "eval_batches", "patience"]
 WHOLE = ["layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps", "warmup", "seed",
          "pairs", "vocab", "eval_every", "eval_batches"]
 
