@@ -7,6 +7,7 @@
 #   make tools      evaluate, look inside, generate (dev/tools)
 #   make clean                             make fuzz    random input, needs clang
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
+#   make mutate     do the tests notice mistakes? 200 of them, one at a time
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
@@ -87,14 +88,22 @@ test: test_attnvar train_attnvar tools dev/test/tools_test
 	     python3 dev/test/test_experiments.py; \
 	 else echo "note: no python3: prepro_data.py and dev/experiments are not tested"; fi
 
-debug: train_attnvar.c test_attnvar.c
-	$(CC) $(SANITIZE) train_attnvar.c -o train_debug $(LDLIBS)
-	$(CC) $(SANITIZE) -DFLOAT_PART -c test_attnvar.c -o test_debug.o
-	$(CC) $(SANITIZE) test_attnvar.c test_debug.o -o test_debug $(LDLIBS)
+debug: train_debug test_debug
+
+train_debug: train_attnvar.c
+	$(CC) $(SANITIZE) $< -o $@ $(LDLIBS)
+
+test_debug: test_attnvar.c train_attnvar.c
+	$(CC) $(SANITIZE) -DFLOAT_PART -c $< -o test_debug.o
+	$(CC) $(SANITIZE) $< test_debug.o -o $@ $(LDLIBS)
 	@rm -f test_debug.o
 
 check:
 	dev/test/check.sh
+
+# Small mistakes, each in a copy that the tests must fail: dev/README.md. MUTATE='--only NAME' etc.
+mutate:
+	python3 dev/test/mutate.py $(MUTATE)
 
 # Random input against all that reads files or options; needs clang. make fuzz FUZZ_SECONDS=600
 FUZZ_SECONDS ?= 60
@@ -128,8 +137,16 @@ bench: dev/bench/bench
 bench-quick: dev/bench/bench
 	unset OMP_WAIT_POLICY; dev/bench/bench --quick
 
+# make exercise lists the exercises, N=3 grades the third: dev/exercises/README.md
+exercise:
+	@CC='$(CC)' dev/exercises/exercise.sh $(if $(N),'$(N)' $(ANSWERS))
+
+exercises-check: train_attnvar
+	@CC='$(CC)' dev/exercises/check.sh
+
 clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
 	      dev/test/tools_test
 
-.PHONY: run quick recall table paper tools test debug check bench bench-quick golden golden-write fuzz clean
+.PHONY: run quick recall table paper tools test debug check mutate bench bench-quick golden \
+        golden-write fuzz exercise exercises-check clean
