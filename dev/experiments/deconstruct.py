@@ -98,7 +98,7 @@ class Sweep:
         self.o, self.runs, self.shown = o, runs, shown
         self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else \
             os.cpu_count() or 1
-        self.jobs = o.jobs or self.cores
+        self.jobs = min(o.jobs or self.cores, len(runs))
         self.children = {}                  # process -> run
         self.interrupted = 0
 
@@ -114,8 +114,8 @@ class Sweep:
             except ProcessLookupError:
                 pass
 
-    def launch(self, run, left):
-        threads = self.o.threads or max(1, self.cores // min(self.jobs, left))
+    def launch(self, run):
+        threads = self.o.threads or max(1, self.cores // self.jobs)
         onerun.prepare(self.o.folder, run)
         child = subprocess.Popen(
             [sys.executable, os.path.abspath(__file__), "--folder", self.o.folder, "--threads",
@@ -145,7 +145,7 @@ class Sweep:
         todo = list(todo)
         while self.children or (todo and not self.interrupted):
             while todo and len(self.children) < self.jobs and not self.interrupted:
-                self.launch(todo.pop(0), len(todo) + len(self.children) + 1)
+                self.launch(todo.pop(0))
             time.sleep(0.05)
             self.collect()
             self.shown.draw()

@@ -80,7 +80,7 @@ def read_log(folder, name):
     try:
         with open(path_of(folder, name, "log.csv"), newline="") as file:
             lines = file.read().split("\n")[:-1]        # a line still being written has no end
-    except FileNotFoundError:
+    except OSError:
         return []
     return [{key: float(value) if value else None for key, value in row.items()}
             for row in csv.DictReader(lines)]
