@@ -108,7 +108,7 @@ sweep() {
     what=$1
     shift
     python3 "$root/dev/experiments/deconstruct.py" quick --steps 120 --threads 1 \
-        --only standard-uniform --only mlp-even --only -approx-uniform --only nonapprox-uniform \
+        --only standard-uniform --only mlp-even --only tiny-approx-uniform --only nonapprox-uniform \
         --only rndembqk-even --only fixedseqqk-even "$@" > said 2>&1
     code=$?
 }
