@@ -22,6 +22,7 @@ its check: relative, and absolute where a comparison can meet zero. */
 #endif
 #define ATTNVAR_NO_MAIN
 #include "train_attnvar.c"
+#include <sys/wait.h>
 
 // The largest relative error that was met in one class of golden tensors, and how many there are.
 typedef struct {
@@ -403,8 +404,9 @@ static void test_mixers(double tolerance, const char *precision) {
         snprintf(name, sizeof name, "mixer %s %s = naive map", precision, variants[kind].name);
         if (!variants[kind].forward || !wanted(name)) continue;
         double worst = 0;
-        static const int shapes[][5] = {{2, 1, 1, 1, 4}, {2, 97, 2, 2, 6}, {3, 50, 4, 2, 16}, {1, 144, 3, 1, 10}};
-        for (int i = 0; i < 4; i++) {
+        static const int shapes[][5] = {{2, 1, 1, 1, 4}, {2, 97, 2, 2, 6}, {3, 50, 4, 2, 16}, {1, 144, 3, 1, 10},
+                                        {1, KC + 9, 1, 1, 2}};      // more keys than a block is deep
+        for (int i = 0; i < 5; i++) {
             const int *d = shapes[i];
             Mixing x = mixing(kind, d[0], d[1], d[2], d[3], d[4], 1.5, 7 + i);
             double e = mixer_error(kind, &x);
@@ -1336,6 +1338,12 @@ static void test_float_against_double(void) {
 // The double part: invariants
 // ------------------------------------------------------------------------------------------------
 
+// The name of a temporary file or folder, for mkstemp or mkdtemp.
+static void temporary(char path[128]) {
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, 128, "%.100s/attnvar_test_XXXXXX", folder && *folder ? folder : "/tmp");
+}
+
 static double largest_difference(const float *a, const float *b, size_t n) {
     double worst = 0;
     for (size_t i = 0; i < n; i++) {
@@ -1691,10 +1699,77 @@ static void test_init(void) {
     model_free(&a), model_free(&b);
 }
 
+// The head's gradients, made in one piece and in pieces of three positions: with a table of its own,
+// and with one to which the embedding adds as well.
+static void test_pieces(void) {
+    const char *name = "gradients of the head in pieces";
+    if (!wanted(name)) return;
+    double worst = 0;
+    for (int untied = 0; untied < 2; untied++) {
+        Config c = config_of(&(Case){"SF", 11, 8, 2, 2, 10, 7, 2, 0, untied, 0});
+        Run r;
+        run_open(&r, &c, 4);
+        double loss = run_backward(&r);
+        float *whole = allocate(r.m.parameters * sizeof *whole, "test");
+        memcpy(whole, r.m.tensors[0].g, r.m.parameters * sizeof *whole);
+        r.m.chunk = 3;
+        note(&worst, fabs(run_backward(&r) - loss));
+        note(&worst, largest_difference(whole, r.m.tensors[0].g, r.m.parameters));
+        free(whole);
+        run_close(&r);
+    }
+    check(worst <= 1e-13, name, "within %.1e", worst);
+}
+
+// A loss or a gradient that is not finite ends the run: in a child process, that must say so.
+static void test_not_finite(void) {
+    static const struct { double loss, gradient; const char *said; } runs[] = {
+        {1, INFINITY, "step 7: the loss is 1 and the gradient of model.norm.weight has norm inf"},
+        {1, NAN, "step 7: the loss is 1 and the gradient of model.norm.weight has norm nan"},
+        {NAN, 0, "step 7: the loss is nan"},
+    };
+    if (!wanted("what is not finite ends the run")) return;
+    Config c = config_of(&(Case){"S", 3, 2, 1, 1, 1, 1, 1, 0, 0, 0});
+    Run r;
+    bool ok = true;
+    run_open(&r, &c, 1);
+    for (int i = 0; i < 3; i++) {
+        char said[512] = "";
+        int ends[2], code = 0;
+        zero_gradients(&r.m);
+        r.m.norm->g[1] = runs[i].gradient;
+        fflush(stdout);
+        pid_t child = pipe(ends) == 0 ? fork() : -1;
+        if (child < 0) fail("the test needs a pipe and a process");
+        if (child == 0) {
+            dup2(ends[1], 2);
+            gradient_norm(&r.m, 7, runs[i].loss);
+            _exit(0);
+        }
+        close(ends[1]);
+        waitpid(child, &code, 0);
+        ok &= read(ends[0], said, sizeof said - 1) > 0;
+        close(ends[0]);
+        ok &= WIFEXITED(code) && WEXITSTATUS(code) == 1 && strstr(said, runs[i].said);
+    }
+    check(ok, "what is not finite ends the run", "a gradient that is inf or nan, a loss that is nan");
+    run_close(&r);
+}
+
+// The strings of a header, with every escape that JSON has; two bytes behind it.
+static void test_json(void) {
+    if (!wanted("json strings")) return;
+    char text[] = "\"q\\\" b\\\\ s\\/ \\b\\f\\n\\r\\t \\u000a\\u0041\\u00e9.\":";
+    Header h = {.text = text, .at = text};
+    const char *got = json_string(&h);
+    check(!strcmp(got, "q\" b\\ s/ \b\f\n\r\t \nA\xe9.") && !strcmp(h.at, ":"), "json strings", "all escapes");
+}
+
 // Data: windows of a known file, its floors counted by hand, evaluation over all windows.
 static void test_data(void) {
     if (!wanted("data windows, floors, evaluation")) return;
-    char path[] = "/tmp/attnvar_test_XXXXXX";
+    char path[128];
+    temporary(path);
     int fd = mkstemp(path);
     FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
     if (!f) fail("cannot make a temporary file");
@@ -1784,15 +1859,16 @@ static void test_recall(void) {
 // Token shards, uint16 and uint32 as one stream, read across the seam.
 static void test_shards(void) {
     if (!wanted("token shards")) return;
-    char paths[2][40] = {"/tmp/attnvar_test_XXXXXX", "/tmp/attnvar_test_XXXXXX"};
+    char paths[2][128];
     const char *names[2] = {paths[0], paths[1]};
     for (int k = 0; k < 2; k++) {
+        temporary(paths[k]);
         FILE *f = fdopen(mkstemp(paths[k]), "wb");
-        int32_t header[256] = {k ? MAGIC_32 : MAGIC_16, k ? 7 : 1, 5000 + k};
+        int32_t header[256] = {k ? MAGIC_32 : MAGIC_16, k ? 7 : 1, 5000 + 2 * k};
         fwrite(header, 4, 256, f);
-        for (int i = 0; i < 5000 + k; i++) {
+        for (int i = 0; i < 5000 + 2 * k; i++) {
             uint16_t small = (uint16_t)(i * 13 % 60000);
-            uint32_t large = (uint32_t)i * 17 + 100000;
+            uint32_t large = i == 5001 ? UINT32_MAX : i == 5000 ? 0x12345678 : (uint32_t)i * 17 + 100000;
             if (k) fwrite(&large, 4, 1, f); else fwrite(&small, 2, 1, f);
         }
         fclose(f);
@@ -1800,7 +1876,7 @@ static void test_shards(void) {
     Data d;
     int got[4000];
     data_open(&d, names, 2);
-    bool ok = d.n == 10001 && !data_is_bytes(&d) && data_largest(&d, 0) == 5000 * 17 + 100000;
+    bool ok = d.n == 10002 && !data_is_bytes(&d) && data_largest(&d, 0) == INT_MAX;
     for (size_t at = 0; at + 4000 <= d.n; at += 1500) {
         read_tokens(&d, at, 4000, got);
         for (int i = 0; i < 4000; i++) {
@@ -1808,10 +1884,12 @@ static void test_shards(void) {
             ok &= got[i] == (t < 5000 ? t * 13 % 60000 : (t - 5000) * 17 + 100000);
         }
     }
+    read_tokens(&d, 9999, 3, got);
+    ok &= got[0] == 4999 * 17 + 100000 && got[1] == 0x12345678 && got[2] == INT_MAX;    // what an int holds
     d.first = 4990, d.n = 20;
     read_tokens(&d, 5, 10, got);
     ok &= got[0] == 4995 * 13 % 60000 && got[9] == 4 * 17 + 100000;
-    check(ok, "token shards", "uint16 and uint32, 10001 tokens, across the seam");
+    check(ok, "token shards", "uint16 and uint32, 10002 tokens, across the seam");
     data_close(&d);
     remove(paths[0]), remove(paths[1]);
 }
@@ -1843,7 +1921,8 @@ static void test_settings(void) {
 // head's; the last tenth; the anchor's tokens.
 static void test_train(void) {
     if (!wanted("train")) return;
-    char folder[] = "/tmp/attnvar_test_XXXXXX", text[64], path[64], line[256];
+    char folder[128], text[160], path[160], line[256];
+    temporary(folder);
     if (!mkdtemp(folder)) fail("cannot make a temporary folder");
     snprintf(text, sizeof text, "%s.txt", folder);
     FILE *f = fopen(text, "wb");
@@ -1883,7 +1962,9 @@ static void test_train(void) {
         }
         fflush(stdout);
         int kept = dup(1);                                  // its progress is not ours
-        if (!freopen("/dev/null", "w", stdout)) fail("/dev/null");
+        FILE *null = fopen("/dev/null", "w");
+        if (!null) fail("/dev/null");
+        dup2(fileno(null), 1), fclose(null);
         train(&m, &s, &data, &val, windows);
         fflush(stdout);
         dup2(kept, 1), close(kept);
@@ -1958,6 +2039,7 @@ static void print_errors(void) {
 }
 
 int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0);           // a line can be read as soon as its check is done
     bool verbose = argc > 1 && !strcmp(argv[1], "-v");
     wanted_name = argc > 1 + verbose ? argv[1 + verbose] : "";
     int threads = omp_get_max_threads();
@@ -1983,11 +2065,14 @@ int main(int argc, char **argv) {
     test_layouts();
     test_skip();
     test_init();
+    test_pieces();
+    test_json();
     test_data();
     test_recall();
     test_shards();
     test_adamw();
     omp_set_num_threads(1);         // models so small that threads would only wait for each other
+    test_not_finite();
     test_settings();
     test_train();
     test_overfit();

@@ -947,71 +947,84 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //          7e6 times the true value. No gradient passes through m: it cancels in a and b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
 
-// The heads of a row are dealt out in parts, as many as keep all threads busy. A thread walks
-// through the positions once for all heads of its part: they lie side by side in memory.
+// What a position computes for itself is shared out by positions; the recurrences by heads: those of a
+// row in as many parts as keep all threads busy, each walking through the row in STRIDE positions of
+// one head, then of the next, so that a row read by two threads is still read in runs.
+enum { STRIDE = 64 };
+
 static int head_parts(const Mix *m) {
     int each = (omp_get_max_threads() + m->R - 1) / m->R;
     return min_int(each, m->NKV);
+}
+
+// Head h, positions i0 to i1: scores x_i in stat become gates a_i, b_i, and o_i follows. past holds
+// the maximum m and Z of the positions before.
+static void nonapprox_scan(float *o, float *stat, float *past, const float *v, int r, int h, int i0,
+                           int i1, const Mix *m) {
+    for (int i = i0; i < i1; i++) {
+        float *gate = stat + stat_at(r, i, h, m), x = gate[0];
+        float higher = i == 0 || x > past[0] ? x : past[0];
+        float old = i == 0 ? 0 : past[1] * exp_fast(past[0] - higher), new = exp_fast(x - higher);
+        past[0] = higher;
+        past[1] = old + new;
+        float a = gate[0] = new / past[1], b = gate[1] = old / past[1];
+        const float *vi = v + at(r, i, h / (m->NH / m->NKV), m, m->NKV);
+        float *oi = o + at(r, i, h, m, m->NH);
+        const float *before = i ? oi - (size_t)m->NH * m->dh : vi;      // b_0 = 0: not used
+        for (int c = 0; c < m->dh; c++) oi[c] = b * before[c] + a * vi[c];
+    }
 }
 
 static void nonapprox_forward(float *o, float *stat, const float *q, const float *k, const float *v,
                               Mix m) {
     int parts = head_parts(&m), group = m.NH / m.NKV;
     float s = (float)(1 / sqrt((double)m.dh));
-#pragma omp parallel for collapse(2)
-    for (int r = 0; r < m.R; r++) {
-        for (int part = 0; part < parts; part++) {
-            int first = share(m.NKV, part, parts) * group;
-            int end = share(m.NKV, part + 1, parts) * group;
-            float *u = work[omp_get_thread_num()].map, *max = u + m.dh, *Z = max + m.NH;
+#pragma omp parallel
+    {
+        float *u = work[omp_get_thread_num()].map;
+#pragma omp for collapse(2)
+        for (int r = 0; r < m.R; r++) {
             for (int i = 0; i < m.T; i++) {
-                for (int h = first; h < end; h++) {
-                    size_t at_q = at(r, i, h, &m, m.NH), at_k = at(r, i, h / group, &m, m.NKV);
-                    const float *vi = v + at_k;
-                    for (int c = 0; c < m.dh; c++) u[c] = q[at_q + c] * sigmoid(q[at_q + c]);
-                    float x = s * dot(u, k + at_k, m.dh);
-                    float higher = i == 0 || x > max[h] ? x : max[h];   // the new running maximum
-                    float old = i == 0 ? 0 : Z[h] * exp_fast(max[h] - higher);
-                    float new = exp_fast(x - higher);
-                    max[h] = higher;
-                    Z[h] = old + new;
-                    float a = new / Z[h], b = old / Z[h];
-                    float *oi = o + at_q;
-                    const float *before = i ? oi - (size_t)m.NH * m.dh : vi;    // b_0 = 0: not used
-                    for (int c = 0; c < m.dh; c++) oi[c] = b * before[c] + a * vi[c];
-                    stat[stat_at(r, i, h, &m)] = a;
-                    stat[stat_at(r, i, h, &m) + 1] = b;
+                for (int h = 0; h < m.NH; h++) {
+                    const float *qi = q + at(r, i, h, &m, m.NH);
+                    for (int c = 0; c < m.dh; c++) u[c] = qi[c] * sigmoid(qi[c]);
+                    float x = dot(u, k + at(r, i, h / group, &m, m.NKV), m.dh);
+                    stat[stat_at(r, i, h, &m)] = s * x;
                 }
             }
         }
+#pragma omp for collapse(2)
+        for (int r = 0; r < m.R; r++)
+            for (int part = 0; part < parts; part++)
+                for (int i = 0; i < m.T; i += STRIDE)
+                    for (int h = share(m.NKV, part, parts) * group;
+                         h < share(m.NKV, part + 1, parts) * group; h++)
+                        nonapprox_scan(o, stat, u + 2 * h, v, r, h, i, min_int(i + STRIDE, m.T), &m);
     }
 }
 
-// Head h at position j, backwards. P (dh) and E come from position j + 1 and go on to j - 1. add:
-// dk and dv hold what earlier query heads of the same key/value head have put there.
-static void nonapprox_step(float *dq, float *dk, float *dv, float *P, float *E, const float *g,
-                           const float *o, const float *stat, const float *q, const float *k,
-                           const float *v, int r, int j, int h, bool add, const Mix *m) {
-    size_t at_q = at(r, j, h, m, m->NH), at_k = at(r, j, h / (m->NH / m->NKV), m, m->NKV);
-    const float *gate = stat + stat_at(r, j, h, m), *vj = v + at_k;
-    const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;        // b_0 = 0: not used
-    float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0;
-    float s = (float)(1 / sqrt((double)m->dh)), lane[LANES] = {0}, hj = 0;
-    // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
-    int c = 0;
-    for (; c < m->dh; c++) P[c] = g[at_q + c] + b_next * P[c];
-    for (c = 0; c + LANES <= m->dh; c += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] += P[c + l] * (vj[c + l] - before[c + l]);
-    for (; c < m->dh; c++) hj += P[c] * (vj[c] - before[c]);
-    for (int l = 0; l < LANES; l++) hj += lane[l];
-    float dx = a * (b * hj + *E);
-    *E = b * (*E - a * hj);
-    // in the forward this was x_j = s SiLU(q_j).k_j, so now
-    for (c = 0; c < m->dh; c++) {
-        float qc = q[at_q + c], sg = sigmoid(qc);
-        dq[at_q + c] = s * dx * k[at_k + c] * sg * (1 + qc * (1 - sg));
-        dk[at_k + c] = s * dx * qc * sg + (add ? dk[at_k + c] : 0);
-        dv[at_k + c] = a * P[c] + (add ? dv[at_k + c] : 0);
+// Head h, positions j1 - 1 down to j0: dv, and dx_j in dq's first channel. P (dh) and E come from
+// position j1 and go on to j0 - 1.
+static void nonapprox_scan_backward(float *dq, float *dv, float *P, float *E, const float *g,
+                                    const float *o, const float *stat, const float *v, int r, int h,
+                                    int j0, int j1, const Mix *m) {
+    bool add = h % (m->NH / m->NKV) != 0;       // dv holds what earlier heads of its group put there
+    for (int j = j1 - 1; j >= j0; j--) {
+        size_t at_q = at(r, j, h, m, m->NH), at_k = at(r, j, h / (m->NH / m->NKV), m, m->NKV);
+        const float *gate = stat + stat_at(r, j, h, m), *gj = g + at_q, *vj = v + at_k;
+        const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;    // b_0 = 0: not used
+        float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0, *dvj = dv + at_k;
+        float lane[LANES] = {0}, hj = 0;
+        // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
+        int c = 0;
+        for (; c < m->dh; c++) P[c] = gj[c] + b_next * P[c];
+        for (c = 0; c + LANES <= m->dh; c += LANES)
+            for (int l = 0; l < LANES; l++) lane[l] += P[c + l] * (vj[c + l] - before[c + l]);
+        for (; c < m->dh; c++) hj += P[c] * (vj[c] - before[c]);
+        for (int l = 0; l < LANES; l++) hj += lane[l];
+        for (c = 0; c < m->dh; c++) dvj[c] = a * P[c] + (add ? dvj[c] : 0);
+        dq[at_q] = a * (b * hj + *E);
+        *E = b * (*E - a * hj);
     }
 }
 
@@ -1019,17 +1032,36 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
                                const float *stat, const float *q, const float *k, const float *v,
                                Mix m) {
     int parts = head_parts(&m), group = m.NH / m.NKV;
-#pragma omp parallel for collapse(2)
-    for (int r = 0; r < m.R; r++) {
-        for (int part = 0; part < parts; part++) {
-            int first = share(m.NKV, part, parts) * group;
-            int end = share(m.NKV, part + 1, parts) * group;
-            float *E = work[omp_get_thread_num()].map, *P = E + m.NH;
-            memset(E, 0, (m.NH + (size_t)m.NH * m.dh) * sizeof(float));
-            for (int j = m.T - 1; j >= 0; j--)
-                for (int h = first; h < end; h++)
-                    nonapprox_step(dq, dk, dv, P + (size_t)h * m.dh, E + h, g, o, stat, q, k, v,
-                                   r, j, h, h % group != 0, &m);
+    float s = (float)(1 / sqrt((double)m.dh));
+#pragma omp parallel
+    {
+        float *E = work[omp_get_thread_num()].map, *P = E + m.NH;
+#pragma omp for collapse(2)
+        for (int r = 0; r < m.R; r++) {
+            for (int part = 0; part < parts; part++) {
+                memset(E, 0, (m.NH + (size_t)m.NH * m.dh) * sizeof(float));
+                for (int j = m.T; j > 0; j -= STRIDE)
+                    for (int h = share(m.NKV, part, parts) * group;
+                         h < share(m.NKV, part + 1, parts) * group; h++)
+                        nonapprox_scan_backward(dq, dv, P + (size_t)h * m.dh, E + h, g, o, stat, v,
+                                                r, h, j > STRIDE ? j - STRIDE : 0, j, &m);
+            }
+        }
+#pragma omp for collapse(2)
+        for (int r = 0; r < m.R; r++) {
+            for (int j = 0; j < m.T; j++) {
+                for (int h = 0; h < m.NH; h++) {
+                    // in the forward this was x_j = s SiLU(q_j).k_j, so now
+                    size_t at_q = at(r, j, h, &m, m.NH), at_k = at(r, j, h / group, &m, m.NKV);
+                    float dx = s * dq[at_q];
+                    bool add = h % group != 0;
+                    for (int c = 0; c < m.dh; c++) {
+                        float qc = q[at_q + c], sg = sigmoid(qc);
+                        dq[at_q + c] = dx * k[at_k + c] * sg * (1 + qc * (1 - sg));
+                        dk[at_k + c] = dx * qc * sg + (add ? dk[at_k + c] : 0);
+                    }
+                }
+            }
         }
     }
 }

@@ -99,14 +99,14 @@ class Sweep:
         self.o, self.runs, self.shown = o, runs, shown
         self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else \
             os.cpu_count() or 1
-        self.jobs = o.jobs or self.cores
+        self.jobs = min(o.jobs or self.cores, len(runs))
         self.children = {}                  # process -> run
         self.interrupted = 0
 
     def on_signal(self, number, frame):
         """The first time the runs save and stop; again, and they are killed."""
         self.interrupted += 1
-        for child in self.children:
+        for child in list(self.children):
             try:
                 if self.interrupted == 1:
                     child.terminate()
@@ -115,8 +115,8 @@ class Sweep:
             except ProcessLookupError:
                 pass
 
-    def launch(self, run, left):
-        threads = self.o.threads or max(1, self.cores // min(self.jobs, left))
+    def launch(self, run):
+        threads = self.o.threads or max(1, self.cores // self.jobs)
         onerun.prepare(self.o.folder, run)
         child = subprocess.Popen(
             [sys.executable, os.path.abspath(__file__), "--folder", self.o.folder, "--threads",
@@ -125,6 +125,8 @@ class Sweep:
             env=dict(os.environ, **{onerun.PARENT: str(os.getpid())}), start_new_session=True)
         self.children[child] = run
         self.shown.started(run["name"])
+        if self.interrupted:                # by a signal that came before the child was known
+            child.terminate()
 
     def collect(self):
         """Rows of the runs that ended since the last call."""
@@ -144,7 +146,7 @@ class Sweep:
         todo = list(todo)
         while self.children or (todo and not self.interrupted):
             while todo and len(self.children) < self.jobs and not self.interrupted:
-                self.launch(todo.pop(0), len(todo) + len(self.children) + 1)
+                self.launch(todo.pop(0))
             time.sleep(0.05)
             self.collect()
             self.shown.draw()
@@ -152,7 +154,7 @@ class Sweep:
             signal.signal(number, handler)
 
 
-def run_here(o, runs, everything):
+def run_here(o, runs):
     shown = display.Display(o.folder, runs)
     done = {run["name"]: gather.row_of(o.folder, o.preset, run) for run in runs
             if onerun.outcome(o.folder, run)[0] == "done"}
@@ -198,19 +200,20 @@ def shown_path(path):
 
 
 def conclude(o, runs, rows):
-    """Tables, the paragraph, the files, what failed. Returns whether all is done."""
+    """Tables, the paragraph, the files, what failed. Returns whether none did."""
     text = display.summary(rows)
     print(f"\n{text}\n" if text else "")
     page = draw(o.folder)
     print(f"results     {shown_path(os.path.join(o.folder, 'results.csv'))}")
     if page:
         print(f"report      {shown_path(page)}")
-    failed = [row for row in rows if row["status"] == "failed"]
+    names = {run["name"] for run in runs}
+    failed = [row for row in rows if row["status"] == "failed" and row["run"] in names]
     for row in failed:
         print(f"failed      {row['run']}: {row['error']}")
     if failed and not o.slurm:
         print("            the same command tries them again")
-    return not failed and len(rows) == len(runs)
+    return not failed
 
 
 def main(words):
@@ -236,7 +239,7 @@ def main(words):
     if o.slurm:
         slurm.bring_on(o.folder, o.preset, runs, o.threads or 1, o.slurm_options)
     elif not o.gather:
-        interrupted = run_here(o, runs, everything)
+        interrupted = run_here(o, runs)
         if o.preset == "paper" and not interrupted:
             bench(o)
     command = shlex.join(["python3", "dev/experiments/deconstruct.py"] + words)
@@ -245,8 +248,7 @@ def main(words):
         print(f"\ninterrupted: {len(rows)} of {len(everything)} runs are kept in "
               f"{shown_path(o.folder)}; the same command goes on")
         return 130
-    complete = conclude(o, runs, rows)
-    return 0 if complete or o.slurm or o.gather or o.only else 1
+    return 0 if conclude(o, runs, rows) else 1
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def label(settings):
     s = settings
     extra = [s["size"]] if s["size"] not in ("tiny", "recall") else []
     extra += [f"{s['layers']} layers"] if s["layers"] == 8 else []
-    extra += ["qk-norm"] if s["qk_norm"] else []
+    extra += ["qk-norm"] if s["qk_norm"] and s["task"] == "text" else []
     extra += [f"kv-heads {s['kv_heads']}"] if s["kv_heads"] != s["heads"] else []
     return " ".join([s["task"], *extra])
 
@@ -41,14 +41,14 @@ def cells(settings, step="", train="", val="", bits="", skip="", accuracy="", sp
     def short(value):
         return f"{float(value):.3f}" if value != "" else ""
     s = settings
-    return (f"{s['attn']:<12}{s['layout']:<10}{label(s):<17}{s['seed']:>4}{step:>7}{short(train):>8}"
-            f"{short(val):>8}{short(bits):>8}{short(skip):>8}{short(accuracy):>9}"
+    return (f"{s['attn']:<12}{s['layout']:<10}{label(s):<17}{s['seed']:>4}{step:>7}"
+            f"{short(train):>8}{short(val):>8}{short(bits):>8}{short(skip):>8}{short(accuracy):>9}"
             f"{clock(float(spent)) if spent != '' else '':>9}")
 
 
 def finished_line(settings, row):
     if row["status"] == "failed":
-        return cells(settings) .rstrip() + "  failed: " + row["error"]
+        return cells(settings).rstrip() + "  failed: " + row["error"]
     return cells(settings, row["last_step"], row["train_loss"], row["val_loss"],
                  row["bits_per_byte"], row["skip_blocks"], row["recall_accuracy"],
                  row["seconds"]).rstrip()
@@ -77,6 +77,7 @@ class Display:
         self.total = sum(work(run["settings"]) for run in runs)
         self.start, self.drawn, self.last_draw = time.time(), 0, 0.0
         self.had = 0                            # work that was done before
+        self.next_line = self.start + 10        # without a terminal: a line now and then
 
     def begin(self, rows):
         self.rows = dict(rows)
@@ -149,8 +150,10 @@ class Display:
             print(f"\033[{self.drawn}F\033[J", end="", file=self.out)
             self.drawn = 0
 
-    def draw(self, force=False):
-        if not self.live or (not force and time.time() - self.last_draw < 0.5):
+    def draw(self):
+        if not self.live:
+            return self.plain_line()
+        if time.time() - self.last_draw < 0.5:
             return
         columns, height = shutil.get_terminal_size()
         lines = [HEAD] + [self.row_line(run) for run in self.fitting(max(3, height - 4))]
@@ -159,6 +162,16 @@ class Display:
         print(move + "".join(line + "\033[K\n" for line in lines) + "\033[J", end="",
               file=self.out, flush=True)
         self.drawn, self.last_draw = len(lines), time.time()
+
+    def plain_line(self):
+        """Where the running ones are, after ten seconds and then every minute."""
+        if time.time() < self.next_line:
+            return
+        self.next_line = time.time() + 60
+        for run in self.runs:
+            if run["name"] in self.running:
+                self.say(f"{'running':<12}{self.row_line(run)}")
+        self.say(self.bar())
 
     def end(self):
         """Leaves the whole table on the screen, also the rows that did not fit."""
@@ -186,8 +199,8 @@ def grouped(rows, column, task, size):
     """{(attn, layout): values over seeds} of the plain models of one task and size."""
     of = {}
     for row in rows:
-        plain = (row["task"] == task and row["size"] == size and not row["qk_norm"] and
-                 row["kv_heads"] == row["heads"] and row["status"] == "done")
+        plain = (row["task"] == task and row["size"] == size and row["status"] == "done" and
+                 row["kv_heads"] == row["heads"] and (task == "recall" or not row["qk_norm"]))
         if plain and row["layers"] != 8 and row[column] != "":
             of.setdefault((row["attn"], row["layout"]), []).append(float(row[column]))
     return of
@@ -237,7 +250,7 @@ def recall_table(rows):
     if not any(row["task"] == "recall" for row in rows):
         return ""
     return matrix("recall: accuracy, seeds solved:",
-                  [("uniform", solved_cells(rows, "uniform")), ("even", solved_cells(rows, "even"))])
+                  [(layout, solved_cells(rows, layout)) for layout in ("uniform", "even")])
 
 
 def names(list_of):
@@ -281,8 +294,8 @@ def text_paragraph(rows, size):
         chance = math.log(256)
         above = sum(x >= chance for x in values)
         said.append(f"When the simple blocks of these hybrids are skipped the loss is "
-                    f"{min(values):.2f} to {max(values):.2f} (chance {chance:.2f}, reached or passed "
-                    f"by {above} of {len(values)}).")
+                    f"{min(values):.2f} to {max(values):.2f} (chance {chance:.2f}, reached or "
+                    f"passed by {above} of {len(values)}).")
     return " ".join(said)
 
 

@@ -15,10 +15,10 @@ from collections import Counter
 import onerun
 from presets import ROOT, WHOLE
 
-COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,min_lr,"
-           "warmup,seed,qk_norm,pairs,data,parameters,status,error,last_step,train_loss,val_loss,"
-           "bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,chance_loss,"
-           "unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
+COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,"
+           "min_lr,warmup,seed,qk_norm,pairs,data,parameters,status,error,last_step,train_loss,"
+           "val_loss,bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,"
+           "chance_loss,unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
 POINTS = 100            # of a training curve
 
 
@@ -126,7 +126,7 @@ def row_of(folder, preset, run):
         if name in row and row[name] is not None:
             row[name] = int(row[name])
     row.update(run=run["name"], preset=preset, status=status, error=error,
-               chance_loss=number(math.log(64 if s["task"] == "recall" else 256)))
+               chance_loss=number(math.log(s["vocab"] or 256)))
     row.update(trained_cells(folder, run))
     if status == "done":
         row.update(evaluated_cells(folder, run))
@@ -156,7 +156,8 @@ def details_of(folder, run):
     context = measured(folder, run, "eval-context.json")
     if context:
         details["context"] = [[c["context"], c["loss"]] for c in context["results"][0]["context"]]
-    inspect, cost = measured(folder, run, "inspect.json"), measured(folder, run, "inspect-cost.json")
+    inspect = measured(folder, run, "inspect.json")
+    cost = measured(folder, run, "inspect-cost.json")
     if inspect:
         details["inspect"] = {key: value for key, value in inspect.items() if key != "checkpoint"}
         if cost:

@@ -1,8 +1,8 @@
 """One run of a sweep: train, measure, and leave the results in FOLDER/runs/NAME.
 
-do() continues wherever the last call stopped, and does nothing to a run that is done. Whatever kills
-it, a later call ends in the same results: training resumes from its checkpoint bit for bit, and
-every other file is complete or absent.
+do() continues wherever the last call stopped, and does nothing to a run that is done. Whatever
+kills it, a later call ends in the same results: training resumes from its checkpoint bit for bit,
+and every other file is complete or absent.
 """
 
 import csv
@@ -15,7 +15,7 @@ import time
 
 from presets import ROOT, WHOLE, Refused
 
-SOLVED = 1.0            # the accuracy at which recall counts as solved
+SOLVED = 0.995          # the accuracy at which recall counts as solved: it rounds to 1.00
 ENDED = (0, 130, -signal.SIGTERM)       # the program's codes when it was not in error
 POLL = 0.1              # seconds between looks at a child
 PARENT = "ATTNVAR_SWEEP_PID"    # the sweep that must live as long as the run, if there is one
@@ -80,14 +80,14 @@ def read_log(folder, name):
     try:
         with open(path_of(folder, name, "log.csv"), newline="") as file:
             lines = file.read().split("\n")[:-1]        # a line still being written has no end
-    except FileNotFoundError:
+    except OSError:
         return []
     return [{key: float(value) if value else None for key, value in row.items()}
             for row in csv.DictReader(lines)]
 
 
 def solved_step(rows):
-    """The first step from which every validation was without a mistake, or None."""
+    """The first step from which every validation was solved, or None."""
     first = None
     for row in rows:
         if row["val_accuracy"] is not None:
@@ -100,7 +100,7 @@ def solved_step(rows):
 
 def recorded(rows, settings):
     """(the rows that count, whether the run is over). It is over at its last step, or after
-    `patience` validations in a row without a mistake. This depends on the rows alone, not on when
+    `patience` solved validations in a row. This depends on the rows alone, not on when
     the program was stopped, so the results are the same however that went."""
     streak = 0
     for i, row in enumerate(rows):
@@ -177,7 +177,7 @@ class Worker:
         s = self.run["settings"]
         names = ["attn", "layout", "size", "layers", "dim", "heads", "kv_heads", "ffn", "seq",
                  "batch", "steps", "lr", "min_lr", "warmup", "seed", "data", "val", "pairs",
-                 "eval_every", "eval_batches"]
+                 "vocab", "eval_every", "eval_batches"]
         command = []
         for name in names:
             if s[name] is not None:
@@ -231,8 +231,10 @@ class Worker:
 
     def read_maps(self, text):
         maps = []
-        for file in sorted(os.listdir(self.at("maps"))):
-            layer, head, kind = file.split(".")
+        for file in os.listdir(self.at("maps")):
+            layer, head, kind = file.split(".", 2)
+            if kind != "csv":               # half-written when somebody was killed
+                continue
             with open(self.at("maps", file)) as lines:
                 rows = [[float(x) for x in line.split(",")] for line in lines]
             maps.append({"layer": int(layer[5:]), "head": int(head[4:]), "tokens": text,
@@ -270,7 +272,9 @@ def do(folder, name, threads):
     except Stopped:
         print(f"stopped {name}")
         return 130
-    except (Failed, OSError) as error:
-        write_json(worker.at("failed.json"), {"error": str(error)})
+    except Exception as error:          # whatever it is, the sweep shows it and goes on
+        known = isinstance(error, (Failed, Refused, OSError))
+        error = str(error) if known else repr(error)
+        write_json(worker.at("failed.json"), {"error": error})
         print(f"failed {name}: {error}")
         return 1

@@ -1,35 +1,29 @@
 #!/bin/sh
-# The slower checks, in a copy of the tree so that nothing is left behind: builds without a warning by
-# gcc and clang in all flavours, the tests under the address and undefined-behaviour sanitizers, the
-# command line likewise, and 20 steps of every variant, uniform and hybrid, whose loss must fall.
+# The slower checks, part by part, as many parts side by side as there are cores, each in its own copy
+# of the tree so that nothing is left behind. dev/test/check.sh PART... runs some of them.
 # A line a check, then "N passed, N failed"; exits 1 if any failed.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-cp -r "$root/train_attnvar.c" "$root/test_attnvar.c" "$root/prepro_data.py" "$root/Makefile" \
-      "$root/dev" "$dir" || exit 1
 OMP_WAIT_POLICY=passive
 export OMP_WAIT_POLICY
-cd "$dir" || exit 1
-passed=0
-failed=0
 
 check() {       # check NAME COMMAND...: passes if the command exits with 0
     name=$1
     shift
-    if "$@" > log 2>&1; then passed=$((passed + 1)); echo "ok    $name"
-    else failed=$((failed + 1)); echo "FAIL  $name"; tail -n 20 log; fi
+    if "$@" > log 2>&1; then echo "ok    $name"
+    else echo "FAIL  $name"; tail -n 20 log; fi
 }
 
 clean_build() { make -s clean && make -s CFLAGS=-Werror "$@"; }
 
-for cc in gcc clang; do
-    if ! command -v $cc > /dev/null; then check "$cc is installed" false; continue; fi
+# Builds without a warning in all flavours, and what is built runs.
+flavours() {
+    cc=$1
+    if ! command -v $cc > /dev/null; then check "$cc is installed" false; return; fi
     check "$cc builds without a warning" clean_build CC=$cc train_attnvar test_attnvar
-    check "$cc builds the instruments without a warning" clean_build CC=$cc tools dev/test/tools_test
-    check "$cc, NO_OMP=1, the instruments" clean_build CC=$cc NO_OMP=1 tools dev/test/tools_test
-    check "$cc, NO_OMP=1, what they compute" dev/test/tools_test
+    check "$cc builds the instruments without a warning" clean_build CC=$cc tools
+    check "$cc, NO_OMP=1, the instruments' tests" clean_build CC=$cc NO_OMP=1 dev/test/tools_test
+    check "$cc, NO_OMP=1, what the instruments compute" dev/test/tools_test
     check "$cc, PORTABLE=1" clean_build CC=$cc PORTABLE=1 train_attnvar
     check "$cc, NO_OMP=1" clean_build CC=$cc NO_OMP=1 train_attnvar test_attnvar
     check "$cc, NO_OMP=1 runs" ./train_attnvar --steps 2 --sample 8
@@ -37,7 +31,9 @@ for cc in gcc clang; do
     check "the same runs" ./bare --steps 2 --sample 8
     check "$cc, the benchmark" clean_build CC=$cc dev/bench/bench
     check "the benchmark, $cc: options, and every part once" dev/test/bench.sh dev/bench/bench
-done
+}
+part_gcc() { flavours gcc; }
+part_clang() { flavours clang; }
 
 # 20 steps at a constant rate, compared by the loss of the first and of the last step
 falls() {
@@ -45,30 +41,85 @@ falls() {
         awk '/^step/ && !/val/ { if (!n++) first = $4; last = $4 }
              END { print first, last; exit !(n == 20 && last < first - 1) }'
 }
-check "builds again" clean_build train_attnvar
-for variant in standard mlp approx nonapprox rndembqk fixedseqqk staticembqk; do
-    check "20 steps, $variant, uniform" falls --attn $variant
-    [ $variant = standard ] || check "20 steps, $variant, even" falls --attn $variant --layout even
-done
-check "20 steps, all seven in one model" falls --layers 7 --layout SMANRFE
+part_learning() {
+    check "builds" clean_build train_attnvar
+    for variant in standard mlp approx nonapprox rndembqk fixedseqqk staticembqk; do
+        check "20 steps, $variant, uniform" falls --attn $variant
+        [ $variant = standard ] || check "20 steps, $variant, even" falls --attn $variant --layout even
+    done
+    check "20 steps, all seven in one model" falls --layers 7 --layout SMANRFE
+}
 
-# gcc comes last, and its build runs the tests: clang's OpenMP runtime leaks a few bytes of its own
-for cc in clang gcc; do
-    check "sanitizers, $cc: build" make -s CC=$cc debug
-    check "sanitizers, $cc: 5 steps of all seven" ./train_debug --steps 5 --batch 2 --layers 7 --layout SMANRFE --sample 8
-    check "sanitizers, $cc: command line" dev/test/cli.sh ./train_debug
-done
-check "sanitizers: tests" ./test_debug
-mkdir sanitized
-for tool in tools/eval_attnvar tools/inspect_attnvar tools/generate_attnvar test/tools_test; do
-    check "sanitizers: build $tool" gcc -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
-        -fopenmp dev/$tool.c -o sanitized/${tool#*/} -lm
-done
-check "sanitizers: what the instruments compute" sanitized/tools_test
-check "sanitizers: the instruments" dev/test/tools.sh ./train_debug sanitized
-for step in "--layers 7 --layout SMANRFE --steps 6 --batch 2 --save-every 3 --out run" "--resume --out run" "--init run --attn approx --steps 2"; do
-    check "sanitizers: checkpoints, $step" ./train_debug $step --sample 0
-done
+# The address and undefined-behaviour sanitizers. The tests run in gcc's build alone: clang's OpenMP
+# runtime leaks a few bytes of its own.
+sanitized() {
+    check "sanitizers, $1: build" make -s CC=$1 train_debug
+    check "sanitizers, $1: 5 steps of all seven" ./train_debug --steps 5 --batch 2 --layers 7 --layout SMANRFE --sample 8
+    check "sanitizers, $1: command line" dev/test/cli.sh ./train_debug
+}
+part_sanitized_clang() { sanitized clang; }
+part_sanitized_gcc() {
+    sanitized gcc
+    for step in "--layers 7 --layout SMANRFE --steps 6 --batch 2 --save-every 3 --out run" "--resume --out run" "--init run --attn approx --steps 2"; do
+        check "sanitizers: checkpoints, $step" ./train_debug $step --sample 0
+    done
+}
+part_sanitized_tests() {
+    check "sanitizers: build of the tests" make -s CC=gcc test_debug
+    check "sanitizers: tests" ./test_debug
+}
+part_sanitized_tools() {
+    check "sanitizers, the instruments: build" make -s CC=gcc train_debug
+    for tool in tools/eval_attnvar tools/inspect_attnvar tools/generate_attnvar test/tools_test; do
+        check "sanitizers: build $tool" gcc -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+            -fopenmp dev/$tool.c -o ${tool#*/}_debug -lm
+    done
+    check "sanitizers: what the instruments compute" ./tools_test_debug
+    mkdir sanitized
+    for tool in eval inspect generate; do mv ${tool}_attnvar_debug sanitized/${tool}_attnvar; done
+    check "sanitizers: the instruments" dev/test/tools.sh ./train_debug sanitized
+}
 
+part_mutations() { check "the tests notice ten mistakes" python3 dev/test/mutate.py --sample 10 --jobs 1; }
+
+part_notes() {
+    check "links and commands of every Markdown file" python3 dev/test/markdown.py
+    check "dev/notes: the gradients' formulas, their lines of code" python3 dev/notes/check_gradients.py
+    check "dev/notes: the eighth variant applies, its gradients, 20 steps" dev/notes/eighth_check.sh
+}
+
+part_ports() {
+    check "builds for the port" clean_build train_attnvar
+    check "the Python port: golden vectors, first losses" python3 dev/ports/attnvar.py --quick --program ./train_attnvar
+    check "golden vectors notice a port's mistakes" python3 dev/test/port_mistakes.py
+}
+part_exercises() {
+    check "exercises: stubs fail, solutions pass, wrong answers fail" make -s exercises-check
+}
+
+# The longest first, so that no core is idle in the end.
+parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations exercises
+       ports learning notes"
+
+if [ "${1:-}" = --one ]; then           # one part, called by the loop below
+    dir=$(mktemp -d) || exit 1
+    trap 'rm -rf "$dir"' EXIT
+    cp -r "$root/train_attnvar.c" "$root/test_attnvar.c" "$root/prepro_data.py" "$root/Makefile" \
+          "$root/README.md" "$root/dev" "$dir" && cd "$dir" || exit 1
+    begin=$(date +%s)
+    "part_$2" > lines
+    cat lines
+    echo "      $2: $(($(date +%s) - begin)) s"
+    exit 0
+fi
+for part in "$@"; do
+    case " $parts " in *" $part "*) ;; *) echo "no part '$part': expected some of $parts"; exit 1 ;; esac
+done
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+printf '%s\n' ${*:-$parts} | xargs -n 1 -P "$(getconf _NPROCESSORS_ONLN)" "$0" --one | tee "$log"
+passed=$(grep -c '^ok ' "$log") failed=$(grep -c '^FAIL ' "$log")
 echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+ended=$(grep -c '^      .* s$' "$log") expected=$(set -- ${*:-$parts}; echo $#)
+[ "$ended" -eq "$expected" ] || { echo "$((expected - ended)) parts broke off"; exit 1; }
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

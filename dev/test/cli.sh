@@ -131,6 +131,8 @@ refuse "in/negative: its header counts -1 tokens" -- --data in/negative
 refuse "in/text holds bytes and in/u16 holds tokens" "one kind" -- --data in/text --data in/u16 --val in/val
 refuse "in/u16 holds tokens and in/val holds bytes" -- --data in/u16 --val in/val
 refuse "in/u16: token 0 is 83, expected less than the vocabulary of 64" "--vocab" -- --data in/u16 --val in/u16 --vocab 64 --seq 16
+largest=$(od -An -v -tu1 -w1 -N 600 in/text | sort -n | tail -1 | tr -d ' ')
+refuse "is $largest, expected less than the vocabulary of $largest" -- --data in/u16 --val in/u16 --vocab "$largest" --seq 16
 refuse "in/huge: token 549999999 is 70000, expected less than the vocabulary of 50304" -- --data in/u32 --data in/huge --val in/u32 --vocab 50304 --seq 16
 refuse "in/u16: 540 tokens for training" -- --data in/u16 --seq 600
 refuse "--pairs '0'" "from 1 to 256" -- --data recall --pairs 0
