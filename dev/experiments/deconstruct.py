@@ -26,6 +26,7 @@ import display
 import gather
 import onerun
 import presets
+import slurm
 from presets import ROOT, Refused
 
 
@@ -164,25 +165,6 @@ def run_here(o, runs):
     return sweep.interrupted > 0
 
 
-def run_on_cluster(o, runs):
-    try:
-        import slurm
-    except ImportError:
-        raise Refused("--slurm: dev/experiments/slurm.py is missing") from None
-    by_name = {run["name"]: run for run in runs}
-    for run in runs:
-        onerun.prepare(o.folder, run)
-    threads = o.threads or 1
-    command = [sys.executable, os.path.abspath(__file__), "--folder", o.folder, "--threads",
-               str(threads), "--one"]
-    try:
-        slurm.bring_on(o.folder, o.preset, list(by_name),
-                       lambda name: onerun.outcome(o.folder, by_name[name]), command, ROOT,
-                       threads, o.slurm_options)
-    except slurm.SlurmError as error:
-        raise Refused(str(error)) from None
-
-
 # ---- afterwards ----------------------------------------------------------------------------------
 
 def bench(o):
@@ -229,7 +211,7 @@ def conclude(o, runs, rows):
     failed = [row for row in rows if row["status"] == "failed" and row["run"] in names]
     for row in failed:
         print(f"failed      {row['run']}: {row['error']}")
-    if failed:
+    if failed and not o.slurm:
         print("            the same command tries them again")
     return not failed
 
@@ -255,7 +237,7 @@ def main(words):
         raise Refused(f"--folder {o.folder}: {error.strerror}") from None
     interrupted = False
     if o.slurm:
-        run_on_cluster(o, runs)
+        slurm.bring_on(o.folder, o.preset, runs, o.threads or 1, o.slurm_options)
     elif not o.gather:
         interrupted = run_here(o, runs)
         if o.preset == "paper" and not interrupted:
