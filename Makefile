@@ -1,7 +1,8 @@
 # train_attnvar: needs a C compiler and make, nothing else.
 #
 #   make            the optimised program          make debug   with the sanitizers, for a debugger
-#   make run        train the default model        make test    every proof that it is right
+#   make run        the paper in minutes: a table  make test    every proof that it is right
+#   make recall, make table, make paper: more of it, see dev/experiments/README.md
 #   make check      what CI runs besides: both compilers, all flavours, sanitizers, command line
 #   make tools      evaluate, look inside, generate (dev/tools)
 #   make clean                             make fuzz    random input, needs clang
@@ -45,8 +46,20 @@ SANITIZE = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 train_attnvar: train_attnvar.c
 	$(CC) $(FLAGS) $< -o $@ $(LDLIBS)
 
-run: train_attnvar
-	./train_attnvar
+# The paper's experiments: dev/experiments/README.md. Only the table needs Python.
+HAVE_PYTHON = command -v python3 > /dev/null && \
+              python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2> /dev/null
+run:
+	@if $(HAVE_PYTHON); then $(MAKE) -s quick; \
+	 else echo "note: no python3 (3.9 or newer), which the table of all variants needs:" \
+	           "training the default model instead"; \
+	      $(MAKE) -s train_attnvar && ./train_attnvar; fi
+
+quick recall table paper:
+	@$(HAVE_PYTHON) || { echo "make $@: no python3 (3.9 or newer) found: install it, or make run" \
+	                          "trains one model without it" >&2; exit 1; }
+	@echo "building"; $(MAKE) -s -j2 train_attnvar tools
+	@python3 dev/experiments/deconstruct.py $@
 
 # The tests compile everything twice: once in double, where gradients can be compared with finite
 # differences, and once in float (FLOAT_PART), as it is used.
@@ -71,8 +84,9 @@ test: test_attnvar train_attnvar tools dev/test/tools_test
 	dev/test/checkpoint.sh ./train_attnvar
 	dev/test/tools_test
 	dev/test/tools.sh ./train_attnvar
-	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py; \
-	 else echo "note: no python3: prepro_data.py is not tested"; fi
+	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py && \
+	     python3 dev/test/test_experiments.py; \
+	 else echo "note: no python3: prepro_data.py and dev/experiments are not tested"; fi
 
 debug: train_debug test_debug
 
@@ -123,8 +137,16 @@ bench: dev/bench/bench
 bench-quick: dev/bench/bench
 	unset OMP_WAIT_POLICY; dev/bench/bench --quick
 
+# make exercise lists the exercises, N=3 grades the third: dev/exercises/README.md
+exercise:
+	@CC='$(CC)' dev/exercises/exercise.sh $(if $(N),'$(N)' $(ANSWERS))
+
+exercises-check: train_attnvar
+	@CC='$(CC)' dev/exercises/check.sh
+
 clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
 	      dev/test/tools_test
 
-.PHONY: run tools test debug check mutate bench bench-quick golden golden-write fuzz clean
+.PHONY: run quick recall table paper tools test debug check mutate bench bench-quick golden \
+        golden-write fuzz exercise exercises-check clean

@@ -1479,7 +1479,8 @@ static void model_allocate(Model *m, uint64_t seed) {
         if (m->frozen) continue;                    // its values come from a checkpoint
         t->g = t->w + m->parameters, t->m = t->g + m->parameters, t->v = t->m + m->parameters;
         for (size_t e = 0; e < t->size; e++)
-            t->w[e] = t->role == MATRIX ? (float)(0.02 * random_normal(&rng)) : t->role == GAIN;
+            t->w[e] = t->role == MATRIX ? (float)(0.02 * random_normal(&rng))
+                    : t->role == GAIN ? 1 : 0;
     }
     rng = random_stream(seed, STREAM_ANCHOR);
     if (uses(c, QK_RANDOM_ANCHOR))
@@ -1785,7 +1786,7 @@ static void adamw(Model *m, const AdamW *a, int t, double lr, double norm) {
                 float g = grad[e] * scale;
                 m1[e] = b1 * m1[e] + c1 * g;
                 m2[e] = b2 * m2[e] + c2 * g * g;
-                float root_v = (float)sqrt(m2[e]);
+                float root_v = (float)sqrt((double)m2[e]);
                 w[e] = shrink * w[e] - step * m1[e] / (root_v * root + eps);
             }
         }
@@ -2594,7 +2595,7 @@ static void print_help(const Settings *s) {
 // The row of a table whose first member is this name, of n characters. If there is none, -1; or,
 // where the table's rows are called something, a failure that lists them.
 #define FIND(table, name, n, called) \
-    find_name(table, sizeof *table, sizeof table / sizeof *table, name, n, called)
+    find_name(table, sizeof *(table), sizeof(table) / sizeof *(table), name, n, called)
 static int find_name(const void *table, size_t row, size_t rows, const char *name, size_t n,
                      const char *called) {
     char known[256];

@@ -82,8 +82,24 @@ part_sanitized_tools() {
 
 part_mutations() { check "the tests notice ten mistakes" python3 dev/test/mutate.py --sample 10 --jobs 1; }
 
+part_notes() {
+    check "links and commands of every Markdown file" python3 dev/test/markdown.py
+    check "dev/notes: the gradients' formulas, their lines of code" python3 dev/notes/check_gradients.py
+    check "dev/notes: the eighth variant applies, its gradients, 20 steps" dev/notes/eighth_check.sh
+}
+
+part_ports() {
+    check "builds for the port" clean_build train_attnvar
+    check "the Python port: golden vectors, first losses" python3 dev/ports/attnvar.py --quick --program ./train_attnvar
+    check "golden vectors notice a port's mistakes" python3 dev/test/port_mistakes.py
+}
+part_exercises() {
+    check "exercises: stubs fail, solutions pass, wrong answers fail" make -s exercises-check
+}
+
 # The longest first, so that no core is idle in the end.
-parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations learning"
+parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations exercises
+       ports learning notes"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1

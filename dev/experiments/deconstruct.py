@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Trains and measures the models of the paper, gathers the results in a folder.
+
+    python3 dev/experiments/deconstruct.py quick
+
+Python 3.9, standard library. dev/experiments/README.md says what the presets are and what a folder
+holds. One run is one command (--one), which continues where it was stopped and does nothing to a
+run that is done; a sweep calls it for each run, here or on a cluster, and gathers what is there.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+if sys.version_info < (3, 9):
+    sys.exit(f"deconstruct: error: Python {sys.version.split()[0]}: expected 3.9 or newer")
+
+import display
+import gather
+import onerun
+import presets
+from presets import ROOT, Refused
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise Refused(f"{message}: --help lists what there is")
+
+
+def positive(text):
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= 10 ** 9:
+        raise argparse.ArgumentTypeError(f"'{text}': expected a whole number of 1 or more")
+    return value
+
+
+def options(words):
+    described = "\n".join(f"  {name:<8} {what}" for name, what in presets.PRESETS.items())
+    p = Parser(prog="deconstruct.py", formatter_class=argparse.RawDescriptionHelpFormatter,
+               description="Trains and measures the models of the paper.",
+               epilog="presets:\n" + described, allow_abbrev=False)
+    p.add_argument("preset", nargs="?", help="which runs")
+    p.add_argument("--folder", help="for the results [dev/experiments/results-PRESET]")
+    p.add_argument("--jobs", type=positive, help="runs side by side [one a core]")
+    p.add_argument("--threads", type=positive, help="of each run [the cores divided by --jobs]")
+    p.add_argument("--seeds", type=positive, help="seeds 1 .. SEEDS [what the preset says]")
+    p.add_argument("--steps", type=positive, help="training steps of every run [the preset's]")
+    p.add_argument("--only", metavar="WORD", action="append",
+                   help="do only runs with WORD in their name; may be repeated")
+    p.add_argument("--data", default=presets.DATA, help="training text [%(default)s]")
+    p.add_argument("--val", default=presets.VAL, help="validation text [%(default)s]")
+    p.add_argument("--list", action="store_true", help="show the runs and how they stand; no more")
+    p.add_argument("--gather", action="store_true", help="gather what is done and draw; no more")
+    p.add_argument("--slurm", action="store_true", help="submit to a Slurm cluster instead")
+    p.add_argument("--slurm-options", default="", metavar="WORDS", help="more options for sbatch")
+    p.add_argument("--one", metavar="RUN", help="do this one run of --folder; no more")
+    o = p.parse_args(words)
+    if o.one:
+        if o.preset or not o.folder:
+            raise Refused("--one RUN wants --folder F and no preset")
+        return o
+    if o.preset not in presets.PRESETS:
+        found = f"'{o.preset}' is no preset" if o.preset else "no preset given"
+        raise Refused(f"{found}: expected one of {', '.join(presets.PRESETS)}")
+    for name in ("data", "val"):
+        path = os.path.abspath(getattr(o, name)) if os.path.exists(getattr(o, name)) else \
+            os.path.join(ROOT, getattr(o, name))
+        inside = os.path.relpath(path, ROOT)
+        setattr(o, name, path if inside.startswith("..") else inside)
+    o.folder = os.path.abspath(o.folder or os.path.join(HERE, "results-" + o.preset))
+    return o
+
+
+def check_programs():
+    missing = [name for name in ("train_attnvar", "dev/tools/eval_attnvar",
+                                 "dev/tools/inspect_attnvar", "dev/tools/generate_attnvar")
+               if not os.access(os.path.join(ROOT, name), os.X_OK)]
+    if missing:
+        raise Refused(f"no {', '.join(missing)}: build first: make train_attnvar tools")
+
+
+# ---- running here --------------------------------------------------------------------------------
+
+class Sweep:
+    """Calls --one for the runs that are left, some side by side."""
+
+    def __init__(self, o, runs, shown):
+        self.o, self.runs, self.shown = o, runs, shown
+        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else \
+            os.cpu_count() or 1
+        self.jobs = o.jobs or self.cores
+        self.children = {}                  # process -> run
+        self.interrupted = 0
+
+    def on_signal(self, number, frame):
+        """The first time the runs save and stop; again, and they are killed."""
+        self.interrupted += 1
+        for child in list(self.children):
+            try:
+                if self.interrupted == 1:
+                    child.terminate()
+                else:
+                    os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def launch(self, run, left):
+        threads = self.o.threads or max(1, self.cores // min(self.jobs, left))
+        onerun.prepare(self.o.folder, run)
+        child = subprocess.Popen(
+            [sys.executable, os.path.abspath(__file__), "--folder", self.o.folder, "--threads",
+             str(threads), "--one", run["name"]],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=dict(os.environ, **{onerun.PARENT: str(os.getpid())}), start_new_session=True)
+        self.children[child] = run
+        self.shown.started(run["name"])
+        if self.interrupted:                # by a signal that came before the child was known
+            child.terminate()
+
+    def collect(self):
+        """Rows of the runs that ended since the last call."""
+        for child in [c for c in self.children if c.poll() is not None]:
+            run = self.children.pop(child)
+            if self.interrupted:
+                self.shown.stopped(run["name"])
+                continue
+            if onerun.outcome(self.o.folder, run)[0] is None:
+                path = onerun.path_of(self.o.folder, run["name"], "failed.json")
+                onerun.write_json(path, {"error": onerun.reason(child.returncode)})
+            self.shown.finished(run, gather.row_of(self.o.folder, self.o.preset, run))
+
+    def go(self, todo):
+        before = {s: signal.signal(s, self.on_signal)
+                  for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        todo = list(todo)
+        while self.children or (todo and not self.interrupted):
+            while todo and len(self.children) < self.jobs and not self.interrupted:
+                self.launch(todo.pop(0), len(todo) + len(self.children) + 1)
+            time.sleep(0.05)
+            self.collect()
+            self.shown.draw()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_here(o, runs):
+    shown = display.Display(o.folder, runs)
+    done = {run["name"]: gather.row_of(o.folder, o.preset, run) for run in runs
+            if onerun.outcome(o.folder, run)[0] == "done"}
+    shown.begin(done)
+    sweep = Sweep(o, runs, shown)
+    sweep.go(run for run in runs if run["name"] not in done)
+    shown.end()
+    return sweep.interrupted > 0
+
+
+def run_on_cluster(o, runs):
+    try:
+        import slurm
+    except ImportError:
+        raise Refused("--slurm: dev/experiments/slurm.py is missing") from None
+    by_name = {run["name"]: run for run in runs}
+    for run in runs:
+        onerun.prepare(o.folder, run)
+    threads = o.threads or 1
+    command = [sys.executable, os.path.abspath(__file__), "--folder", o.folder, "--threads",
+               str(threads), "--one"]
+    try:
+        slurm.bring_on(o.folder, o.preset, list(by_name),
+                       lambda name: onerun.outcome(o.folder, by_name[name]), command, ROOT,
+                       threads, o.slurm_options)
+    except slurm.SlurmError as error:
+        raise Refused(str(error)) from None
+
+
+# ---- afterwards ----------------------------------------------------------------------------------
+
+def bench(o):
+    """The paper's cost against T, by dev/bench: alone on the machine, after the runs."""
+    path = os.path.join(o.folder, "bench.txt")
+    if os.path.exists(path) or o.only:
+        return
+    print("measuring the mixers' time against T with dev/bench (some minutes)", flush=True)
+    for command in (["make", "-s", "dev/bench/bench"], ["dev/bench/bench", "--mixers"]):
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, universal_newlines=True)
+        if done.returncode:
+            print(f"note: {command[-1]} failed: no cost against T in this report")
+            return
+    gather.write_text(path, done.stdout)
+
+
+def draw(folder):
+    """The report, if its program is there. Returns its path or None."""
+    if not os.path.exists(os.path.join(HERE, "report.py")):
+        return None
+    done = subprocess.run([sys.executable, os.path.join(HERE, "report.py"), folder],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          universal_newlines=True)
+    if done.returncode:
+        print(f"note: no report: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        return None
+    return os.path.join(folder, "report.html")
+
+
+def shown_path(path):
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def conclude(o, runs, rows):
+    """Tables, the paragraph, the files, what failed. Returns whether none did."""
+    text = display.summary(rows)
+    print(f"\n{text}\n" if text else "")
+    page = draw(o.folder)
+    print(f"results     {shown_path(os.path.join(o.folder, 'results.csv'))}")
+    if page:
+        print(f"report      {shown_path(page)}")
+    names = {run["name"] for run in runs}
+    failed = [row for row in rows if row["status"] == "failed" and row["run"] in names]
+    for row in failed:
+        print(f"failed      {row['run']}: {row['error']}")
+    if failed:
+        print("            the same command tries them again")
+    return not failed
+
+
+def main(words):
+    o = options(words)
+    if o.one:
+        return onerun.do(o.folder, o.one, o.threads or os.cpu_count() or 1)
+    check_programs()
+    everything = presets.plan(o.preset, o.seeds, o.steps, o.data, o.val)
+    runs = [run for run in everything
+            if not o.only or any(word in run["name"] for word in o.only)]
+    if not runs:
+        raise Refused(f"--only {' '.join(o.only)}: no run of {o.preset} has it in its name: "
+                      "--list shows them")
+    if o.list:
+        for run in runs:
+            print(f"{onerun.outcome(o.folder, run)[0] or 'to do':<7} {run['name']}")
+        return 0
+    try:
+        os.makedirs(o.folder, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"--folder {o.folder}: {error.strerror}") from None
+    interrupted = False
+    if o.slurm:
+        run_on_cluster(o, runs)
+    elif not o.gather:
+        interrupted = run_here(o, runs)
+        if o.preset == "paper" and not interrupted:
+            bench(o)
+    command = shlex.join(["python3", "dev/experiments/deconstruct.py"] + words)
+    rows = gather.gather(o.folder, o.preset, everything, command)
+    if interrupted:
+        print(f"\ninterrupted: {len(rows)} of {len(everything)} runs are kept in "
+              f"{shown_path(o.folder)}; the same command goes on")
+        return 130
+    return 0 if conclude(o, runs, rows) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Refused as error:
+        sys.exit(f"deconstruct: error: {error}")
+    except BrokenPipeError:
+        sys.exit(1)

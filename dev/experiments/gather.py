@@ -1,0 +1,232 @@
+"""Reads what finished runs left and writes results.csv and details.json. It only reads runs, so it
+may be called at any time, also while others are still at work."""
+
+import csv
+import datetime
+import functools
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+from collections import Counter
+
+import onerun
+from presets import ROOT, WHOLE
+
+COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,"
+           "min_lr,warmup,seed,qk_norm,pairs,data,parameters,status,error,last_step,train_loss,"
+           "val_loss,bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,"
+           "chance_loss,unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
+POINTS = 100            # of a training curve
+
+
+# ---- floors --------------------------------------------------------------------------------------
+
+@functools.lru_cache(maxsize=None)
+def counts(path):
+    with open(os.path.join(ROOT, path), "rb") as file:
+        data = file.read()
+    return Counter(data), Counter(zip(data, data[1:])), len(data)
+
+
+@functools.lru_cache(maxsize=None)
+def floors(data, val, tokens):
+    """Mean of -ln p over the bytes that a validation scores, for a model that knows how often each
+    byte occurs in the training data, and for one that knows how often it follows the byte before.
+    One is added to every count, as train_attnvar does, so that no p is zero."""
+    single, pair, n = counts(data)
+    with open(os.path.join(ROOT, val), "rb") as file:
+        scored = file.read(tokens + 1)
+    before = Counter(scored[:-1])
+    after = Counter(scored[1:])
+    firsts = Counter(dict(single))
+    with open(os.path.join(ROOT, data), "rb") as file:
+        file.seek(n - 1)
+        firsts[file.read(1)[0]] -= 1                # the last byte comes before none
+    unigram = sum(k * -math.log((single[b] + 1) / (n + 256)) for b, k in after.items())
+    follows = Counter(zip(scored, scored[1:]))
+    bigram = sum(k * -math.log((pair[ab] + 1) / (firsts[ab[0]] + 256)) for ab, k in follows.items())
+    total = sum(before.values())
+    return unigram / total, bigram / total
+
+
+# ---- one run -------------------------------------------------------------------------------------
+
+def number(value, digits=6):
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def parameters(folder, name):
+    with open(onerun.path_of(folder, name, "train.txt")) as file:
+        for line in file:
+            if line.startswith("parameters"):
+                return int(line.split()[1].rstrip(":"))
+    return None
+
+
+def speed(rows, settings):
+    """Seconds of training alone and tokens a second, from each step's rate: also of a run that was
+    interrupted. A step too short for the clock counts nothing."""
+    tokens = settings["batch"] * settings["seq"]
+    spent = sum(tokens / row["tokens_per_second"] for row in rows if row["tokens_per_second"])
+    return spent, tokens * len(rows) / spent if spent else None
+
+
+def trained_cells(folder, run):
+    s, name = run["settings"], run["name"]
+    rows, over = onerun.recorded(onerun.read_log(folder, name), s)
+    if not rows:
+        return {}
+    last, (spent, rate) = rows[-1], speed(rows, s)
+    cells = {"last_step": int(last["step"]), "train_loss": number(last["loss"]),
+             "seconds": number(spent, 2), "tokens_per_second": number(rate, 0),
+             "parameters": parameters(folder, name)}
+    if over:
+        cells["val_loss"] = number(last["val_loss"])
+    if over and s["task"] == "recall":
+        cells["recall_accuracy"] = number(last["val_accuracy"])
+        cells["solved_step"] = onerun.solved_step(rows)
+    trained = onerun.read_json(onerun.path_of(folder, name, "trained.json"))
+    if trained:
+        cells["threads"] = trained["threads"]
+    return cells
+
+
+def measured(folder, run, name):
+    """What an instrument printed, if this run wants it and it was measured."""
+    return onerun.read_json(onerun.path_of(folder, run["name"], name)) \
+        if name in run["measures"] else None
+
+
+def evaluated_cells(folder, run):
+    s = run["settings"]
+    evaluation = measured(folder, run, "eval.json")
+    if not evaluation:
+        return {}
+    by_skip = {result["skip"]: result for result in evaluation["results"]}
+    whole = by_skip["none"]
+    unigram, bigram = floors(s["data"], s["val"], whole["tokens"])
+    return {"val_loss": number(whole["loss"]), "bits_per_byte": number(whole["bits_per_byte"]),
+            "perplexity": number(whole["perplexity"]),
+            "skip_mixers": number(by_skip.get("mixers", {}).get("loss")),
+            "skip_blocks": number(by_skip.get("blocks", {}).get("loss")),
+            "unigram_floor": number(unigram), "bigram_floor": number(bigram)}
+
+
+def row_of(folder, preset, run):
+    """A run's row of results.csv, or None if it has no result."""
+    s = run["settings"]
+    status, error = onerun.outcome(folder, run)
+    if not status:
+        return None
+    row = {name: s.get(name) for name in COLUMNS}
+    for name in WHOLE:
+        if name in row and row[name] is not None:
+            row[name] = int(row[name])
+    row.update(run=run["name"], preset=preset, status=status, error=error,
+               chance_loss=number(math.log(s["vocab"] or 256)))
+    row.update(trained_cells(folder, run))
+    if status == "done":
+        row.update(evaluated_cells(folder, run))
+    return {name: "" if value is None else value for name, value in row.items()}
+
+
+def curve(rows):
+    """[step, mean training loss since the last point, validation loss or None], so many points."""
+    every, points, losses = max(1, len(rows) // POINTS), [], []
+    for i, row in enumerate(rows):
+        losses.append(row["loss"])
+        if row["step"] % every == 0 or row["val_loss"] is not None or i == len(rows) - 1:
+            points.append([int(row["step"]), round(sum(losses) / len(losses), 5), row["val_loss"]])
+            losses = []
+    return points
+
+
+def details_of(folder, run):
+    rows, _ = onerun.recorded(onerun.read_log(folder, run["name"]), run["settings"])
+    details = {"curve": curve(rows)} if rows else {}
+    if onerun.outcome(folder, run)[0] != "done":
+        return details
+    evaluation = measured(folder, run, "eval.json")
+    if evaluation and "loss_by_position" in evaluation["results"][0]:
+        details["loss_by_position"] = [round(x, 5) for x in
+                                       evaluation["results"][0]["loss_by_position"]]
+    context = measured(folder, run, "eval-context.json")
+    if context:
+        details["context"] = [[c["context"], c["loss"]] for c in context["results"][0]["context"]]
+    inspect = measured(folder, run, "inspect.json")
+    cost = measured(folder, run, "inspect-cost.json")
+    if inspect:
+        details["inspect"] = {key: value for key, value in inspect.items() if key != "checkpoint"}
+        if cost:
+            details["inspect"].update(batch=cost["batch"], cost=cost["cost"])
+    maps = measured(folder, run, "inspect-maps.json")
+    if maps:
+        details["maps"] = [dict(m, rows=[[float(f"{x:.3g}") for x in r] for r in m["rows"]])
+                           for m in maps["maps"]]
+    sample = measured(folder, run, "generate.json")
+    if sample:
+        details["sample"] = sample["text"]
+    return details
+
+
+# ---- the machine, and dev/bench ------------------------------------------------------------------
+
+def machine():
+    cpu = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            cpu = next(line.split(":", 1)[1].strip() for line in file if "model name" in line)
+    except (OSError, StopIteration):
+        pass
+    try:
+        compiler = subprocess.run([os.environ.get("CC", "cc"), "--version"], check=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                  universal_newlines=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        compiler = "unknown"
+    return {"cpu": cpu, "cores": os.cpu_count(), "compiler": compiler,
+            "system": f"{platform.system()} {platform.release()}"}
+
+
+def time_per_token(folder):
+    """The first table of `bench --mixers`: variant, T, B, then ns a token forward and backward."""
+    try:
+        with open(os.path.join(folder, "bench.txt")) as file:
+            lines = file.read().split("\n\n")
+    except FileNotFoundError:
+        return []
+    table = next((part for part in lines if part.startswith("The mixers alone")), "")
+    rows = [line.split() for line in table.splitlines()[2:]]
+    return [{"attn": r[0], "T": int(r[1]), "forward_ns": float(r[3]), "backward_ns": float(r[4])}
+            for r in rows if len(r) >= 5 and r[1].isdigit()]
+
+
+# ---- the files -----------------------------------------------------------------------------------
+
+def write_text(path, text):
+    with open(path + ".tmp", "w", newline="") as file:
+        file.write(text)
+    os.replace(path + ".tmp", path)
+
+
+def gather(folder, preset, runs, command):
+    """Writes both files; returns the rows, which have the order of the preset."""
+    rows = [row for row in (row_of(folder, preset, run) for run in runs) if row]
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(os.path.join(folder, "results.csv"), text.getvalue())
+    names = {row["run"] for row in rows}
+    details = {"preset": preset, "command": command, "machine": machine(),
+               "date": datetime.date.today().isoformat(),
+               "runs": {run["name"]: details_of(folder, run) for run in runs
+                        if run["name"] in names}}
+    if time_per_token(folder):
+        details["time_per_token"] = time_per_token(folder)
+    write_text(os.path.join(folder, "details.json"),
+               json.dumps(details, separators=(",", ":"), ensure_ascii=False) + "\n")
+    return rows

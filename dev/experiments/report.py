@@ -1,0 +1,650 @@
+#!/usr/bin/env python3
+"""Draws the report of a sweep: FOLDER/report.html, one self-contained page, and FOLDER/figures/*.svg.
+
+    python3 dev/experiments/report.py FOLDER
+
+Reads FOLDER/results.csv and FOLDER/details.json, as deconstruct.py writes them (README.md beside this
+file names the columns). Everything that the page says about the paper's findings is computed from
+them. Python 3.9 or later, standard library only.
+
+    paper.py      the paper's numbers      results.py    reading, checking, averaging
+    findings.py   the verdicts             svg.py        marks, axes        figures.py    the figures
+"""
+import os
+import sys
+
+import figures
+import paper
+from findings import (KEPT_ALONE, KEPT_HYBRID, NO, ONE_SEED, OPEN, YES, context_losses, judge_all,
+                      kept, paper_kept, spearman)
+from paper import SIMPLE, VARIANTS
+from results import INDICATORS, BadInput, Results
+from svg import FONT, STYLE, Plot, escape, swatch
+
+PAGE_STYLE = """
+:root{color-scheme:light dark;--ink:#1f2328;--soft:#59636e;--line:#d0d7de;--ground:#fff;
+--card:#f6f8fa;--link:#0a5ea8;--yes:#00664b;--no:#a84600;--open:#59636e}
+@media screen and (prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9ea7b3;--line:#3d444d;
+--ground:#0d1117;--card:#161b22;--link:#6cb6ff;--yes:#3fc79a;--no:#ff9350;--open:#9ea7b3}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 FONT}
+main{max-width:1130px;margin:0 auto;padding:12px 18px 48px;overflow-wrap:break-word}
+h1{font-size:1.6rem;line-height:1.25;margin:.6em 0 .4em}
+h2{font-size:1.25rem;margin:2.2em 0 .5em;padding-top:.4em;border-top:1px solid var(--line)}
+h3{font-size:1.02rem;margin:1.4em 0 .4em}
+p,ul{max-width:46rem;margin:.5em 0}
+a{color:var(--link)}
+nav ul{columns:17rem;padding-left:1.1rem;font-size:.93rem}
+.lead{font-size:1.06rem}
+.note,.missing{color:var(--soft);font-size:.92rem}
+.missing{border-left:3px solid var(--line);padding-left:.7rem}
+.panels{display:flex;flex-wrap:wrap;gap:14px;margin:.8em 0}
+.panels svg.figure{display:block;max-width:100%;height:auto}
+.legend{display:flex;flex-wrap:wrap;gap:3px 16px;list-style:none;padding:0;margin:.5em 0;
+font-size:.87rem;max-width:none}
+.legend li{display:flex;align-items:center;gap:6px}
+.swatch{flex:none}
+figure{margin:0}
+.table{overflow-x:auto;margin:.8em 0;max-width:100%}
+table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
+caption{text-align:left;color:var(--soft);padding-bottom:.3em}
+th,td{padding:4px 9px;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
+th:first-child,td:first-child,.words td,.words th{text-align:left}
+th{font-weight:600;vertical-align:bottom}
+th button{all:unset;cursor:pointer}
+th button:focus-visible{outline:2px solid var(--link)}
+th button::after{content:" \\2195";color:var(--soft);font-weight:400}
+th[aria-sort=ascending] button::after{content:" \\2191"}
+th[aria-sort=descending] button::after{content:" \\2193"}
+.findings{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
+.finding{background:var(--card);border:1px solid var(--line);border-left:5px solid var(--open);
+border-radius:6px;padding:10px 13px;font-size:.9rem;min-width:0}
+.finding p{margin:.35em 0}.finding h3{margin:.1em 0 .3em;font-size:1rem}
+.finding ul{padding-left:1.1rem;margin:.3em 0}
+.badge{font-weight:700;font-size:.84rem;color:var(--open)}
+.yes{border-left-color:var(--yes)}.yes .badge{color:var(--yes)}
+.no{border-left-color:var(--no)}.no .badge{color:var(--no)}
+.samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
+blockquote{margin:0;background:var(--card);border:1px solid var(--line);border-radius:6px;
+padding:8px 12px;min-width:0}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.3em 0;
+font:.86rem/1.45 ui-monospace,'DejaVu Sans Mono',monospace}
+.map{image-rendering:pixelated}
+@media screen and (prefers-color-scheme:dark){.invert{filter:invert(1)}}
+@media print{
+body{font-size:10.5pt}main{max-width:none;padding:0}nav ul{columns:2}
+.panels svg,.finding,blockquote,tr,figure svg{break-inside:avoid}h2,h3{break-after:avoid}
+.table{overflow:visible}table{font-size:8pt}th,td{padding:2px 5px}
+.wide table{font-size:5.8pt}.wide th,.wide td{padding:1px 2px}
+th button::after{content:""!important}a{color:inherit;text-decoration:none}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+""".replace("FONT", FONT)
+
+# Clicking a head sorts its table; without scripts the tables are as they were written.
+SCRIPT = """
+document.querySelectorAll('table.sortable').forEach(function (table) {
+  var body = table.tBodies[0], heads = table.tHead.rows[0].cells;
+  Array.prototype.forEach.call(heads, function (head, column) {
+    var button = document.createElement('button');
+    button.type = 'button';
+    while (head.firstChild) button.appendChild(head.firstChild);
+    head.appendChild(button);
+    button.addEventListener('click', function () {
+      var up = head.getAttribute('aria-sort') !== 'ascending', rows = Array.from(body.rows);
+      Array.prototype.forEach.call(heads, function (other) { other.removeAttribute('aria-sort'); });
+      head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+      var key = function (row) { return row.cells[column].getAttribute('data-v'); };
+      rows.sort(function (a, b) {
+        var x = key(a), y = key(b);
+        if (x === '' || y === '') return (x === '') - (y === '');
+        var less = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+        return up ? less : -less;
+      });
+      rows.forEach(function (row) { body.appendChild(row); });
+    });
+  });
+});
+"""
+
+GLYPH = {YES: ("yes", "✓"), NO: ("no", "✗"), OPEN: ("open", "–")}
+NOT_HERE = "Not measured in this preset"
+
+
+def paragraph(text, kind=None):
+    """A paragraph of plain text."""
+    return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</p>"
+
+
+def panels(drawn, what):
+    """Figures side by side, or the note that they were not measured."""
+    if not drawn:
+        return paragraph(f"{NOT_HERE}: {what}.", "missing")
+    return '<div class="panels">' + "".join(svg.inline() for svg in drawn) + "</div>"
+
+
+def legend(filled=None, variants=VARIANTS):
+    """Which mark and dash is which variant."""
+    items = "".join(f"<li>{swatch(v, filled is not False)}{v}</li>" for v in variants)
+    return f'<ul class="legend">{items}</ul>'
+
+
+def figure(drawn, what, caption, variants=None):
+    """Figures with legend and caption; caption: what is drawn, what to look at."""
+    if not drawn:
+        return panels(drawn, what)
+    key = legend(variants=variants) if variants else ""
+    return (f"<figure>{key}{panels(drawn, what)}<figcaption>{paragraph(caption, 'note')}"
+            "</figcaption></figure>")
+
+
+def table(heads, rows, caption, kind=""):
+    """A table that the script makes sortable. A cell is a text, or (text, key to sort by)."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    body = ""
+    for row in rows:
+        cells = [cell if isinstance(cell, tuple) else (cell, cell) for cell in row]
+        body += "<tr>" + "".join(
+            f'<td data-v="{escape("" if key in (None, "–") else key)}">{escape(text)}</td>'
+            for text, key in cells) + "</tr>"
+    return (f'<div class="table {kind}" tabindex="0"><table class="sortable {kind}"><caption>'
+            f"{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+            "</table></div>")
+
+
+def cell(m, digits=3, percent=False):
+    """A Mean as a cell: sorted by its value."""
+    if m is None:
+        return "–", None
+    if percent:
+        error = "" if m.error is None else f" ± {100 * m.error:.0f}"
+        return f"{100 * m.value:.0f}{error} %", m.value
+    return figures.told(m, digits), m.value
+
+
+# ---- the sections: each returns (id, title, body) -----------------------------------------------
+
+def spelled(judged):
+    """How many findings got which verdict."""
+    counts = {kind: sum(j.verdict == kind for j in judged) for kind in (YES, NO, OPEN)}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+def said(unit, x, error=None):
+    """A number in the unit of a check."""
+    scale, digits, end = (100, 0, " %") if unit == "share" else (1, {
+        "score": 0, "times": 2, "rank": 2, "accuracy": 2}.get(unit, 3), "")
+    end = {"nats": " nats", "times": " times"}.get(unit, end)
+    more = "" if error is None else f" ± {scale * error:.{digits}f}"
+    return f"{scale * x:.{digits}f}{more}{end}"
+
+
+def check_line(check):
+    """A check with its value, bar, margin and error."""
+    side = "above" if check.above else "below"
+    error = check.value.error
+    end = "" if error is not None else "; no error is known (one seed)"
+    return (f"{check.label} {said(check.unit, check.value.value)}; expected {side} "
+            f"{said(check.unit, check.bar)}; margin {said(check.unit, check.margin(), error)}{end}")
+
+
+def finding_card(judged):
+    """One finding, its verdict and why."""
+    kind, glyph = GLYPH[judged.verdict]
+    worst = sorted(judged.checks, key=lambda check: check.margin())
+    lines = "".join(f"<li>{escape(check_line(check))}</li>" for check in worst[:7])
+    if len(worst) > 7:
+        lines += f"<li>and {len(worst) - 7} more with larger margins</li>"
+    why = f" ({escape(judged.reason)})" if judged.reason else ""
+    return (f'<article class="finding {kind}" id="finding-{judged.finding.key}"><h3>'
+            f'{escape(judged.finding.claim)}</h3><p><span class="badge">{glyph} {judged.verdict}'
+            f"</span>{why}</p><p>Asked here: {escape(judged.finding.rule)}.</p><ul>{lines}</ul>"
+            f'<p class="note">The paper: {escape(judged.finding.printed)}</p></article>')
+
+
+def section_findings(results, judged):
+    """Every finding's card."""
+    intro = (f"Of {len(judged)} findings: {spelled(judged)}. Each verdict is computed: a number "
+             "must pass a bar, and the margin must exceed two standard errors over seeds. Where "
+             "there is one seed, no error is known, and the margin must exceed "
+             f"{ONE_SEED['nats']} nats, {ONE_SEED['share']:.0%} of a share, or "
+             f"{ONE_SEED['accuracy']} of an accuracy. A smaller margin tells nothing: not "
+             "testable. “Kept” is the share of what mixing gains that a model keeps: standard's "
+             "is 100 %, uniform mlp's 0 %; it can be computed from the paper's perplexities, too.")
+    cards = "".join(finding_card(j) for j in judged)
+    return "findings", "The paper's findings, tested here", (
+        paragraph(intro) + f'<div class="findings">{cards}</div>')
+
+
+def section_deconstruction(results, judged):
+    """The main figure, the table of Table 1, the order."""
+    drawn = figures.deconstruction(results)
+    body = figure(drawn, "loss by variant", "A row is a variant. Filled: all layers are the "
+                  "variant; open: every other layer stays standard; cross: that model after its "
+                  "simple blocks are dropped. Dashed lines: what a model reaches that knows "
+                  "nothing, only how frequent a token is, only the token before. Look at which "
+                  "filled marks stay at the bigram line, at how the open marks gather near "
+                  "standard, and at where the crosses are.")
+    if drawn:
+        body += tables_of_losses(results.text)
+        body += figure(figures.order(results), "the order", "Each line joins a variant's place "
+                       "here, by validation loss, to its place in the paper, by perplexity, best "
+                       "on top. Flat lines: same place. The paper's hybrids lie within 18 % of "
+                       "each other's perplexity, so their order says little.")
+    return "table1", "Loss by variant, and the paper's Table 1", body
+
+
+def place(group, v, layout, loss_of):
+    """The rank of a model among its layout's, 1 the best; None if it or another is missing."""
+    losses = {u: loss_of(u, layout) for u in VARIANTS if (u, layout) in paper.TABLE1}
+    if any(loss is None for loss in losses.values()) or v not in losses:
+        return None
+    return 1 + sum(loss < losses[v] for loss in losses.values())
+
+
+def tables_of_losses(group):
+    """Ours and the paper's, uniform, even, skipped."""
+    def ours(v, layout):
+        m = group.mean(v, layout)
+        return m.value if m else None
+    text = ""
+    for layout, name in (("uniform", "Uniform: every layer the variant"),
+                         ("even", "Hybrid: every other layer standard")):
+        rows = []
+        for v in VARIANTS if layout == "uniform" else SIMPLE:
+            share = kept(group.mean, v, layout) if (v, layout) not in (
+                ("standard", "uniform"), ("mlp", "uniform")) else None
+            theirs = paper_kept(v, layout)
+            rows.append([v, cell(group.mean(v, layout)), str(place(group, v, layout, ours) or "–"),
+                         str(place(group, v, layout, paper.loss)), cell(share, percent=True),
+                         (f"{theirs:.0%}", theirs), f"{paper.TABLE1[v, layout][0]:g}",
+                         f"{paper.TABLE1[v, layout][1]:g}", f"{paper.TABLE1[v, layout][2]:g}"])
+        text += table(["variant", "loss", "place", "paper's place", "kept", "paper's kept",
+                       "paper: NLU", "ppl", "LAMBADA"], rows, f"{name}. Loss: nats a token"
+                      + seeds_text(group) + "; place: 1 is best, by loss and by perplexity.")
+    rows = [[v, cell(group.mean(v, "even")), cell(group.mean(v, "even", "skip_mixers")),
+             cell(group.mean(v, "even", "skip_blocks")), f"{paper.TABLE1[v, 'skip'][0]:g}",
+             (f"{paper.TABLE1[v, 'skip'][1]:,.0f}", paper.TABLE1[v, 'skip'][1])] for v in SIMPLE]
+    text += table(["variant", "even", "mixers skipped", "blocks skipped", "paper: NLU", "ppl"],
+                  rows, "The hybrids with their simple layers' mixers, or these whole blocks, "
+                  "left out after training; the paper's columns are of skipped blocks.")
+    return text + paragraph(
+        f"The paper's columns: 500M parameters; NLU is the average of seven language understanding "
+        f"tasks in % (chance {paper.CHANCE}), ppl the word perplexity on WikiText, LAMBADA an "
+        "accuracy in %. Models of this size cannot take those tests; loss stands in for them. "
+        + hybrid_order(group), "note")
+
+
+def hybrid_order(group):
+    """The rank correlations as a sentence."""
+    found = []
+    for layout in figures.LAYOUT_ORDER:
+        models = [v for v in VARIANTS if group.mean(v, layout) and (v, layout) in paper.TABLE1]
+        rho = spearman([group.mean(v, layout).value for v in models],
+                       [paper.loss(v, layout) for v in models]) if len(models) > 2 else None
+        found += [f"{layout} {rho:.2f}"] if rho is not None else []
+    return f"Rank correlation with the paper's order: {', '.join(found)}." if found else ""
+
+
+def seeds_text(group):
+    """How many seeds the means are of."""
+    n = len(group.seeds())
+    return f", mean ± standard error of {n} seeds" if n > 1 else ", one seed"
+
+
+def section_curves(results, judged):
+    """Fig. 5."""
+    body = figure(figures.curves(results, results.text), "training curves", "Training loss "
+                  "against the step, averaged over neighbouring steps, of the first seed; above, "
+                  "the start is cut off. Look at when a curve leaves the bigram line: before that, "
+                  "a model knows no more than pairs of neighbours.", VARIANTS)
+    return "curves", "Training curves (Fig. 5)", body
+
+
+def section_recall(results, judged):
+    """The recall task."""
+    body = figure(figures.matrix(results), "the recall task", "Accuracy at the queries of the "
+                  "recall task: key-value pairs, then keys whose values are asked for; two "
+                  "layers, even: the first simple, the second standard. Solved: how many seeds "
+                  "reached an accuracy of 1 and stayed there. Look at the left column: each "
+                  "missing principle fails by itself, the Taylor form does not; then at what one "
+                  "standard layer repairs.")
+    learned = figures.curves(results, results.recall) if results.recall.rows else []
+    if learned:
+        body += figure(learned, "", "Training loss on the recall task: solving it is a sudden "
+                       "drop, not a slow descent.", VARIANTS)
+    return "recall", "Recall from the context", body
+
+
+def section_layouts(results, judged):
+    """Fig. 3."""
+    body = figure(figures.layouts(results), "layouts (the preset paper measures them)",
+                  "Best layouts on top. Squares are the layers from first to last: open ones are "
+                  "standard, filled ones the variant. Look at whether the number of standard "
+                  "layers or their place decides.")
+    return "layouts", "Which layers stay standard (Fig. 3)", body
+
+
+def section_sizes(results, judged):
+    """Fig. 4."""
+    body = figure(figures.sizes(results), "several sizes (the preset paper measures them)",
+                  "Loss against the number of parameters. Look at whether the distance of a "
+                  "variant to standard shrinks, stays or grows. Sizes differ in training, too: "
+                  "batch, steps and window are those of the size.", VARIANTS)
+    return "sizes", "Model size (Fig. 4)", body
+
+
+def section_indicators(results, judged):
+    """Fig. 1 and its numbers."""
+    mixers = [v for v in VARIANTS if v != "mlp"]
+    body = figure(figures.radar(results), "indicators of the attention maps", "Uniform models, one "
+                  "figure a layer. Each axis runs from 0 in the middle to the largest value in any "
+                  "figure, printed at its end. entropy: is attention spread; concentration: is it "
+                  "peaked; diversity: do heads differ; sink: the weight on the first token; "
+                  "locfocN: the weight N tokens back. entropy, concentration and diversity are "
+                  "places in their ranges, 0 to 1. mlp has no map. Look at locfoc1 and entropy: "
+                  "who looks at near tokens, who everywhere.", mixers)
+    rows = []
+    for v in mixers:
+        raw = figures.layer_means(results, v, "raw")
+        place_of = figures.layer_means(results, v, "normalised")
+        for l in raw:
+            rows.append([v, str(l)] + [cell(place_of.get(l, {}).get(n), 3) for n in INDICATORS[:3]]
+                        + [cell(raw[l].get(n), 3) for n in INDICATORS[3:]])
+    if rows:
+        body += table(["variant", "layer", *INDICATORS], rows, "The same numbers; the first three "
+                      "as places in their ranges.")
+    return "indicators", "Indicators of attention maps (Fig. 1)", body
+
+
+def section_scores(results, judged):
+    """Fig. 2."""
+    body = figure(figures.scores(results), "scores before the softmax", "Uniform models: the "
+                  "scores that the softmax, or what stands for it, turns into weights. Box: the "
+                  "middle half, with its median; line: 1 % to 99 %; dots: least and largest. Look "
+                  "at whose scores reach far: the softmax of a large score leaves one key.")
+    return "scores", "Scores before the softmax (Fig. 2)", body
+
+
+def section_context(results, judged):
+    """Table 4."""
+    body = figure(figures.context(results), "loss by context length", "Loss of the same targets, "
+                  "each predicted from exactly so many tokens, and loss by position in the "
+                  "window. Look at where a curve becomes flat: beyond, a model makes nothing of "
+                  "more context. mlp is flat throughout.", VARIANTS)
+    rows, lengths = [], set()
+    for v in VARIANTS:
+        for layout in figures.LAYOUT_ORDER:
+            found = context_losses(results, v, layout)
+            if found and (v, layout) != ("standard", "even"):
+                rows.append((v, layout, found))
+                lengths |= set(found)
+    if rows:
+        lengths = sorted(lengths)
+        body += table(["variant", "layout", *(f"{c:g}" for c in lengths)],
+                      [[v, layout, *(cell(found.get(c)) for c in lengths)]
+                       for v, layout, found in rows], "Loss in nats a token by context length.")
+    return "context", "Context length (Table 4)", body
+
+
+def section_cost(results, judged):
+    """Tables 5 to 8."""
+    body = "<h3>Formula against measured</h3>" + figure(
+        figures.costs(results), "the cost of each mixer", "Open: the paper's formula, at 4 bytes a "
+        "number. Filled: counted as it ran and as it was allocated. Where both agree, the filled "
+        "mark lies in the open one. standard's map is causal here, so half of the formula's is "
+        "computed, and no map is kept for the backward pass; approx is prefilled by its map, the "
+        "formula is the recurrent form's.")
+    rows = []
+    for v in VARIANTS:
+        cost = figures.cost_of(results, v)
+        if cost:
+            rows.append([v] + [(f"{cost[n]:,.0f}", cost[n]) if n in cost else ("–", None)
+                               for name in figures.COSTS for n in (name + "_formula", name)])
+    if rows:
+        body += table(["variant", "prefill: formula", "measured", "decode: formula", "measured",
+                       "kept: formula", "measured", "cache: formula", "measured"], rows,
+                      "FLOPs and bytes of one layer's mixer, without its output projection.")
+    body += "<h3>Time a token against T</h3>" + figure(
+        figures.times(results), "time a token (dev/bench measures it)", "Time of the mixer alone, "
+        "a token, on this machine; both axes are logarithmic. A flat line costs the same at any "
+        "length; a line that rises one to one costs in proportion to the length.", VARIANTS)
+    return "cost", "Cost (Tables 5 to 8)", body
+
+
+def section_maps(results, judged):
+    """Maps of one sentence."""
+    drawn = figures.maps(results)
+    sentence = next((m.get("tokens") for v in VARIANTS for found in
+                     results.parts(results.text, v, "uniform", "maps") for m in found
+                     if m.get("tokens")), "")
+    body = f"<p>The sentence: <q>{escape(sentence)}</q></p>" if sentence else ""
+    return "maps", "Attention maps of one sentence", body + figure(
+        drawn, "attention maps", "Uniform models, at most four layers and four heads. A row of a "
+        "map is a token that looks, a column one that is looked at; the darker, the more weight "
+        "(its square root is drawn). A diagonal: the token itself or a fixed distance back; "
+        "columns: some tokens draw everybody's look. rndembqk's and fixedseqqk's maps are the "
+        "same for every text; mlp has none.")
+
+
+def section_samples(results, judged):
+    """Generated texts."""
+    cards = ""
+    for v, layout in results.text.models():
+        texts = results.parts(results.text, v, layout, "sample")
+        if texts and layout in figures.LAYOUT_ORDER:
+            text = texts[0] if len(texts[0]) <= 600 else texts[0][:600] + "…"
+            m = figures.told(results.text.mean(v, layout))
+            cards += (f'<blockquote><p class="legend">{swatch(v, layout == "uniform")} {v}, '
+                      f"{layout}: loss {m}</p><pre>{escape(text)}</pre></blockquote>")
+    body = f'<div class="samples">{cards}</div>' if cards else panels([], "generated text")
+    note = paragraph("The same prompt for all models. Look at how far words, and the order of "
+                     "words, are English: mlp writes pairs of letters.", "note") if cards else ""
+    return "samples", "Samples of generated text", body + note
+
+
+def section_ablations(results, judged):
+    """QK-norm, grouped heads."""
+    base, rows = results.text, []
+    for group in results.groups:
+        if group.task != "text" or results.plain(group):
+            continue
+        parts = ["QK-norm"] if group.qk_norm else []
+        if group.kv_heads != group.heads:
+            parts.append(f"{group.kv_heads} KV heads for {group.heads}")
+        for v, layout in group.models():
+            same = base.rows and all(getattr(group, n) == getattr(base, n) for n in (
+                "size", "layers", "dim", "steps", "batch", "seq"))
+            rows.append([" and ".join(parts), v, layout, cell(group.mean(v, layout)),
+                         cell(base.mean(v, layout) if same else None)])
+    body = table(["option", "variant", "layout", "loss", "without the option"], rows,
+                 "Options that the paper tests, too.") if rows else panels(
+                     [], "QK-norm and grouped heads (the preset paper measures them)")
+    return "ablations", "QK-norm and grouped heads (Appendix B)", body
+
+
+def section_runs(results, judged):
+    """Every run, and what failed."""
+    failed = [row for row in results.all_rows if row["status"] == "failed"]
+    body = ""
+    if failed:
+        body += table(["run", "variant", "layout", "seed", "error"], [
+            [row["run"], row["attn"], row["layout"], str(row["seed"]), row["error"]]
+            for row in failed], f"{len(failed)} runs failed; nothing above counts them.", "words")
+    rows = [[row["task"], row["size"], row["attn"], row["layout"]] + [
+        (str(row[n] if row[n] is not None else "–"), row[n]) for n in (
+            "layers", "seed", "last_step", "parameters", "val_loss", "recall_accuracy",
+            "seconds")] for row in results.rows]
+    body += table(["task", "size", "variant", "layout", "layers", "seed", "step", "parameters",
+                   "loss", "accuracy", "seconds"], rows,
+                  "All runs that finished; results.csv has every setting.", "wide")
+    return "runs", "All runs", body
+
+
+def section_machine(results, judged):
+    """Machine, command, date."""
+    details = results.details
+    machine = details.get("machine")
+    if isinstance(machine, dict):
+        machine = "; ".join(f"{name}: {value}" for name, value in machine.items())
+    rows = [[name, str(value) if value else "not recorded"] for name, value in (
+        ("preset", details.get("preset")), ("command", details.get("command")),
+        ("machine", machine), ("date", details.get("date")))]
+    seconds = sum(row["seconds"] or 0 for row in results.rows)
+    rows.append(["training time", f"{seconds / 60:.1f} minutes over {len(results.rows)} runs"])
+    body = "".join(f"<tr><th scope=\"row\">{name}</th><td>{escape(value)}</td></tr>"
+                   for name, value in rows)
+    return "machine", "Machine, command, date", (
+        f'<div class="table words"><table class="words"><tbody>{body}</tbody></table></div>')
+
+
+SECTIONS = (section_deconstruction, section_findings, section_curves, section_recall,
+            section_layouts, section_sizes, section_indicators, section_scores, section_context,
+            section_cost, section_maps, section_samples, section_ablations, section_runs,
+            section_machine)
+
+
+# ---- the summary ---------------------------------------------------------------------------------
+
+def join(names):
+    """a, b and c"""
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
+
+
+def text_summary(group):
+    """What the text models show, in a few sentences."""
+    full, none = group.mean("standard", "uniform"), group.mean("mlp", "uniform")
+    if not full or not none:
+        return []
+    floor = group.floor("bigram_floor")
+    found = [f"On text, standard attention ends at a loss of {figures.told(full)} nats a token and "
+             f"mlp, which does not mix positions, at {figures.told(none)}"
+             + (f"; the bigram floor is {floor.value:.3f}." if floor else ".")]
+    shares = {layout: {v: kept(group.mean, v, layout) for v in SIMPLE
+                       if (v, layout) != ("mlp", "uniform")} for layout in figures.LAYOUT_ORDER}
+    alone = [(v, m.value) for v, m in shares["uniform"].items() if m]
+    hybrid = [(v, m.value) for v, m in shares["even"].items() if m]
+    if alone:
+        well = [f"{v} ({x:.0%})" for v, x in alone if x > KEPT_ALONE]
+        badly = [f"{v} ({x:.0%})" for v, x in alone if x <= KEPT_ALONE]
+        found.append("Of what mixing gains, alone "
+                     + "; ".join(part for part in (
+                         f"more than half is kept by {join(well)}" if well else "",
+                         f"half or less by {join(badly)}" if badly else "") if part) + ".")
+    if hybrid:
+        worst = min(hybrid, key=lambda pair: pair[1])
+        near = sum(x > KEPT_HYBRID for _, x in hybrid)
+        found.append(f"With every other layer standard {near} of {len(hybrid)} variants keep more "
+                     f"than {KEPT_HYBRID:.0%} (the least: {worst[0]}, {worst[1]:.0%}).")
+    return found + skip_summary(group)
+
+
+def skip_summary(group):
+    """What skipping blocks does."""
+    skips = [m.value for m in (group.mean(v, "even", "skip_blocks") for v in SIMPLE) if m]
+    chance = group.floor("chance_loss")
+    if not skips:
+        return []
+    return [f"Dropping the simple blocks of a hybrid gives losses of {min(skips):.2f} to "
+            f"{max(skips):.2f}" + (f"; chance is {chance.value:.2f}." if chance else ".")]
+
+
+def recall_summary(group):
+    """Who solves recall."""
+    if not group.rows:
+        return []
+    solved = {layout: [v for a, l in group.models() for v in [a] if l == layout
+                       and all(row["solved_step"] is not None for row in group.runs(a, l))]
+              for layout in figures.LAYOUT_ORDER}
+    return ["The recall task is solved, by all seeds, alone by "
+            f"{join(solved['uniform']) or 'none'}; as hybrids by {join(solved['even']) or 'none'}."]
+
+
+def summary(results, judged=None):
+    """The paragraph of what was found."""
+    judged = judged or judge_all(results)
+    n = len(results.rows)
+    failed = len(results.all_rows) - n
+    seeds = sorted({row["seed"] for row in results.rows if row["seed"] is not None})
+    first = (f"{n} run{'s' * (n != 1)} of {len({(r['attn'], r['layout']) for r in results.rows})} "
+             f"models, {len(seeds)} seed{'s' * (len(seeds) != 1)}"
+             + (f"; {failed} failed." if failed else "."))
+    parts = [first, *text_summary(results.text), *recall_summary(results.recall)]
+    parts.append(f"Of the paper's findings, {spelled(judged)}.")
+    if len(seeds) == 1:
+        parts.append("With one seed no error is known; small differences mean nothing.")
+    return " ".join(parts)
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+def page(results, judged):
+    """report.html as text."""
+    sections = [section(results, judged) for section in SECTIONS]
+    contents = "".join(f'<li><a href="#{key}">{escape(title)}</a></li>'
+                       for key, title, _ in sections)
+    body = "".join(f'<section id="{key}"><h2>{escape(title)}</h2>{text}</section>'
+                   for key, title, text in sections)
+    title = "Deconstructing attention, on a small scale"
+    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><meta name="viewport" '
+            f'content="width=device-width, initial-scale=1"/><title>{title}</title><style>{STYLE}'
+            f'{PAGE_STYLE}</style></head><body><main><h1>{title}</h1>'
+            + paragraph(summary(results, judged), "lead")
+            + paragraph("Seven variants of attention, each relaxing one principle, trained alike "
+                        "and set beside what “Deconstructing Attention” (arXiv 2510.11602) found "
+                        "at 500M parameters. Hovering a mark shows its numbers.", "note")
+            + f'<nav aria-label="Contents"><ul>{contents}</ul></nav>{body}</main>'
+            f"<script>{SCRIPT}</script></body></html>\n")
+
+
+def svg_files(results):
+    """Name -> text of the figures that stand alone."""
+    found = {}
+    for name, drawn in (("deconstruction", figures.deconstruction(results, 820)),
+                        ("recall", figures.matrix(results)), ("order", figures.order(results)),
+                        ("layouts", figures.layouts(results)),
+                        ("times", figures.times(results)), ("sizes", figures.sizes(results))):
+        for i, svg in enumerate(drawn):
+            if not isinstance(svg, Plot):           # those lean on the page's legend
+                found[name + (f"-{i + 1}" if len(drawn) > 1 else "") + ".svg"] = svg.alone()
+    return found
+
+
+def save(path, text):
+    """A file, whole or not at all."""
+    with open(path + ".tmp", "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    os.replace(path + ".tmp", path)
+
+
+def write(folder):
+    """Draws everything; returns the page's path and the paragraph of what was found."""
+    results = Results(folder)
+    judged = judge_all(results)
+    path, into = os.path.join(folder, "report.html"), os.path.join(folder, "figures")
+    text, files = page(results, judged), svg_files(results)
+    try:
+        os.makedirs(into, exist_ok=True)
+        for name, svg in files.items():
+            save(os.path.join(into, name), svg)
+        save(path, text)
+    except OSError as error:
+        raise BadInput(f"{error.filename or path}: cannot be written: {error.strerror}") from None
+    return path, summary(results, judged)
+
+
+def main(arguments):
+    """The command line."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print(__doc__, file=sys.stdout if arguments in (["-h"], ["--help"]) else sys.stderr)
+        return 0 if arguments in (["-h"], ["--help"]) else 1
+    try:
+        path, found = write(arguments[0])
+    except BadInput as error:
+        print(f"report.py: error: {error}", file=sys.stderr)
+        return 1
+    print(f"{found}\n\n{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""Tests of dev/experiments: python3 dev/test/test_experiments.py [--long]. Sweeps of tiny runs are
+killed at random and repeated, made to fail, run side by side; what they leave is compared with an
+undisturbed sweep. Needs the built programs (make train_attnvar tools). --long kills more often."""
+
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+EXPERIMENTS = os.path.join(ROOT, "dev", "experiments")
+PROGRAM = os.path.join(EXPERIMENTS, "deconstruct.py")
+sys.path.insert(0, EXPERIMENTS)
+os.environ["OMP_WAIT_POLICY"] = "passive"
+
+import display
+import gather
+import onerun
+import presets
+
+TIMES = ("seconds", "tokens_per_second")
+ONLY = ["--only", "standard-uniform", "--only", "mlp-even", "--only", "nonapprox-even"]
+LONG = "--long" in sys.argv[1:]
+
+
+def command(folder, *more, preset="quick", steps=6):
+    return [sys.executable, PROGRAM, preset, "--folder", folder, "--steps", str(steps), "--data",
+            "in.txt", "--val", "val.txt", *more]
+
+
+def sweep(folder, *more, **how):
+    done = subprocess.run(command(folder, *ONLY, *more, **how), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    return done.returncode, done.stdout
+
+
+def table(folder, without=TIMES):
+    with open(os.path.join(folder, "results.csv"), newline="") as file:
+        return [{key: value for key, value in row.items() if key not in without}
+                for row in csv.DictReader(file)]
+
+
+def details(folder):
+    with open(os.path.join(folder, "details.json"), encoding="utf-8") as file:
+        return json.load(file)["runs"]
+
+
+def same(a, b, without=TIMES):
+    assert table(a, without) == table(b, without), (table(a, without), table(b, without))
+    assert details(a) == details(b), "details.json differs"
+
+
+def metadata(folder, run):
+    """What the program itself wrote down about a run."""
+    with open(os.path.join(folder, "runs", run, "model.safetensors"), "rb") as file:
+        size, = struct.unpack("<Q", file.read(8))
+        return json.loads(file.read(size))["__metadata__"]
+
+
+def children(pid):
+    """The ids of a process's descendants."""
+    out = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], stdout=subprocess.PIPE, check=True,
+                         universal_newlines=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in out.splitlines()]
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in pairs if of == parent]
+    return found[1:]
+
+
+def end_by_itself():
+    code, said = sweep("plain")
+    assert code == 0, said
+    rows = table("plain")
+    assert [row["status"] for row in rows] == ["done"] * 3, rows
+    assert said.count("[3/3]") == 1 and "results     plain/results.csv" in said, said
+    for row in rows:
+        assert row["last_step"] == "6" and 2 < float(row["val_loss"]) < 6, row
+        assert (row["skip_blocks"] != "") == (row["layout"] == "even"), row
+    inspect = details("plain")[rows[0]["run"]]
+    assert len(inspect["maps"]) == 16 and len(inspect["inspect"]["indicators"]) == 4
+    for i, weights in enumerate(inspect["maps"][0]["rows"]):
+        assert abs(sum(weights) - 1) < 0.02 and not any(weights[i + 1:]), weights
+
+
+def settings_are_right():
+    """Every setting in the table is the one that the program kept with the model."""
+    for row in table("plain"):
+        kept = metadata("plain", row["run"])
+        for name in ("layers", "dim", "heads", "kv-heads", "ffn", "seq", "batch", "steps", "lr",
+                     "min-lr", "warmup", "seed", "qk-norm"):
+            mine = row[name.replace("-", "_")]
+            assert float(mine) == float(kept[name]), (row["run"], name, mine, kept[name])
+        letters = {"standard": "SSSS", "mlp": "MSMS", "nonapprox": "NSNS"}[row["attn"]]
+        assert kept["layers-as-letters"] == letters and kept["size"] == row["size"]
+
+
+def sizes_are_the_programs():
+    table_of = presets.sizes()
+    assert table_of["tiny"]["layers"] == 4 and table_of["10m"]["dim"] == 384
+    names = [run["name"] for preset in presets.PRESETS for run in presets.plan(preset)]
+    assert len(presets.plan("quick")) == 13 and len(presets.plan("paper")) == len(
+        {run["name"] for run in presets.plan("paper")}), names
+
+
+def floors_are_the_programs():
+    said = subprocess.run([os.path.join(ROOT, "train_attnvar"), "--data", "in.txt", "--val",
+                           "val.txt", "--steps", "0", "--sample", "0", "--eval-batches", "1"],
+                          stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
+    theirs = re.search(r"unigram ([\d.]+), bigram ([\d.]+)", said).groups()
+    path = os.path.abspath
+    mine = gather.floors(path("in.txt"), path("val.txt"), 16 * 128)
+    assert [f"{x:.4f}" for x in mine] == list(theirs), (mine, theirs)
+
+
+def nothing_is_repeated():
+    def stamps():
+        return {path: os.stat(path).st_mtime_ns for at, _, files in os.walk("plain/runs")
+                for path in (os.path.join(at, file) for file in files)}
+    before, csv_before = stamps(), table("plain", ())
+    code, said = sweep("plain")
+    assert code == 0 and "3 of 3 runs were done before" in said, said
+    assert stamps() == before and table("plain", ()) == csv_before
+
+
+def changes_are_other_runs():
+    def listed(*more, **how):
+        out = subprocess.run(command("plain", "--list", *more, **how), stdout=subprocess.PIPE,
+                             check=True, universal_newlines=True).stdout
+        return [line.split()[0] for line in out.splitlines()].count("done")
+    assert listed() == 3 and listed(steps=7) == 0
+    os.rename("in.txt", "kept.txt")
+    with open("kept.txt", "rb") as old, open("in.txt", "wb") as new:
+        new.write(old.read()[:-1] + b"!")
+    try:
+        assert listed() == 0, "other data, the same run"
+    finally:
+        os.replace("kept.txt", "in.txt")
+
+
+def jobs_change_nothing():
+    code, said = sweep("jobs", "--jobs", "1", "--threads", "2")
+    assert code == 0, said
+    same("plain", "jobs", TIMES + ("threads",))
+
+
+def kill_once(folder, rng, seconds):
+    """Starts the sweep and ends it, or a process of its, in some way after some time."""
+    p = subprocess.Popen(command(folder, *ONLY), stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+    try:
+        p.wait(seconds * rng.random())
+        return
+    except subprocess.TimeoutExpired:
+        pass
+    victims = children(p.pid)
+    way = rng.choice(["kill", "interrupt", "terminate", "below"])
+    if way == "below" and victims:
+        try:
+            os.kill(rng.choice(victims), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        p.wait()
+        return
+    p.send_signal({"kill": signal.SIGKILL, "interrupt": signal.SIGINT}.get(way, signal.SIGTERM))
+    p.wait()
+
+
+def killing_changes_nothing():
+    rng = random.Random(time.time_ns() if LONG else 5)
+    for sweeps in range(6 if LONG else 1):
+        folder = f"killed{sweeps}"
+        for _ in range(10 if LONG else 4):
+            kill_once(folder, rng, 2.5)
+        code, said = sweep(folder)
+        assert code == 0, said
+        same("plain", folder)
+        left = [file for at, _, files in os.walk(folder) for file in files if ".tmp" in file]
+        assert not [f for f in left if not re.search(r"\.\d+\.tmp$", f)], left
+
+
+def failure_is_shown_and_the_rest_goes_on():
+    name = table("plain")[1]["run"]
+    obstacle = os.path.join("fails", "runs", name, "log.csv")
+    os.makedirs(obstacle)
+    open(os.path.join(obstacle, "x"), "w").close()
+    code, said = sweep("fails")
+    rows = table("fails")
+    assert code == 1 and f"failed      {name}: " in said, said
+    assert [row["status"] for row in rows] == ["done", "failed", "done"], rows
+    assert "log.csv" in rows[1]["error"] and rows[1]["val_loss"] == "", rows[1]
+    shutil.rmtree(obstacle)
+    code, said = sweep("fails")
+    assert code == 0 and "2 of 3 runs were done before" in said, said
+    same("plain", "fails")
+
+
+def recall_ends_when_solved():
+    """One pair and one query: solved at once; the same however often the run is stopped."""
+    grid = presets.Grid()
+    grid.add("standard", "uniform", "recall", task="recall", pairs=1, seq=8, steps=3000, patience=3,
+             eval_every=10, lr=1e-2, batch=32)
+    run, = grid.runs.values()
+    ends = []
+    for folder, kills in (("once", 0), ("often", 3)):
+        onerun.prepare(folder, run)
+        one = [sys.executable, PROGRAM, "--folder", folder, "--threads", "1", "--one", run["name"]]
+        for _ in range(kills):
+            p = subprocess.Popen(one, stdout=subprocess.DEVNULL)
+            time.sleep(0.3)
+            p.terminate()
+            p.wait()
+        assert subprocess.run(one, stdout=subprocess.DEVNULL).returncode == 0
+        row, = gather.gather(folder, "recall", [run], "")
+        ends.append({key: value for key, value in row.items() if key not in TIMES})
+    assert ends[0] == ends[1], ends
+    assert float(ends[0]["recall_accuracy"]) == 1 and ends[0]["last_step"] < 3000, ends
+    assert ends[0]["last_step"] - ends[0]["solved_step"] == 20, ends
+
+
+def the_rule_that_ends_recall():
+    def rows(*accuracies):
+        return [{"step": 10.0 * (i + 1), "val_accuracy": a} for i, a in enumerate(accuracies)]
+    s = {"steps": 70, "patience": 2}
+    assert onerun.recorded(rows(0.5, 1, 0.9, 1, 1, 1, 1), s) == (rows(0.5, 1, 0.9, 1, 1), True)
+    assert onerun.recorded(rows(0.5, None, 1, 0.9), s) == (rows(0.5, None, 1, 0.9), False)
+    assert onerun.recorded(rows(1, 0, 1, 0, 1, 0, 1, 1), s)[1]
+    assert len(onerun.recorded(rows(1, 0, 1, 0, 1, 0, 1, 1), s)[0]) == 7
+    assert not onerun.recorded(rows(1, 1, 1), {"steps": 70, "patience": 0})[1]
+    assert onerun.solved_step(rows(0.5, 1, 0.9, 1, 1)) == 40
+    assert onerun.solved_step(rows(1, 1, 0.9)) is None
+
+
+def the_paragraph_follows_the_data():
+    def row(attn, layout, loss, skip=""):
+        return {"task": "text", "size": "tiny", "attn": attn, "layout": layout, "val_loss": loss,
+                "skip_blocks": skip, "qk_norm": 0, "kv_heads": 4, "heads": 4, "status": "done",
+                "layers": 4, "bigram_floor": "2.5"}
+    rows = [row("standard", "uniform", "1.9"), row("mlp", "uniform", "2.52"),
+            row("nonapprox", "uniform", "2.4"), row("approx", "uniform", "2.1"),
+            row("mlp", "even", "1.95", "6.0"), row("nonapprox", "even", "2.45", "5.0")]
+    said = display.summary(rows)
+    assert "nonapprox is the worst alone (2.400)" in said and "and no more" in said, said
+    assert "1 of 2 improve (mlp)" in said and "passed by 1 of 2" in said, said
+    rows[2]["val_loss"], rows[1]["val_loss"] = "2.0", "2.3"
+    said = display.summary(rows)
+    assert "approx is the worst alone (2.100)" in said and "no more" not in said, said
+
+
+def bad_input_is_refused():
+    for words, parts in [
+            (["quik"], ["'quik'", "quick, recall, table, paper"]),
+            ([], ["no preset"]),
+            (["quick", "--jobs", "0"], ["--jobs", "'0'", "1 or more"]),
+            (["quick", "--jbos", "2"], ["--jbos", "--help"]),
+            (["quick", "--only", "nothing"], ["nothing", "--list"]),
+            (["quick", "--data", "none.txt"], ["none.txt"]),
+            (["quick", "--folder", "in.txt"], ["in.txt"]),
+            (["--one", "x"], ["--folder"]),
+            (["--one", "x", "--folder", "plain"], ["run.json", "--list"])]:
+        done = subprocess.run([sys.executable, PROGRAM, *words], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, universal_newlines=True)
+        said = done.stderr.strip()
+        assert done.returncode == 1 and len(said.splitlines()) == 1, (words, said)
+        assert all(part in said for part in parts), (words, said)
+
+
+TESTS = [end_by_itself, settings_are_right, sizes_are_the_programs, floors_are_the_programs,
+         nothing_is_repeated, changes_are_other_runs, jobs_change_nothing, killing_changes_nothing,
+         failure_is_shown_and_the_rest_goes_on, recall_ends_when_solved,
+         the_rule_that_ends_recall, the_paragraph_follows_the_data, bad_input_is_refused]
+
+
+def main():
+    here, failed = os.getcwd(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for name, of, count in (("in.txt", "train", 20000), ("val.txt", "val", 4000)):
+            with open(os.path.join(ROOT, "dev", "data", f"austen_{of}.txt"), "rb") as file:
+                text = file.read(count)
+            with open(name, "wb") as file:
+                file.write(text)
+        for test in TESTS:
+            began = time.time()
+            try:
+                test()
+            except Exception:                   # a failed test must not hide the others
+                failed += 1
+                print(f"FAIL  {test.__name__}")
+                traceback.print_exc(limit=-2, file=sys.stdout)
+            if LONG:
+                print(f"{time.time() - began:6.1f} s  {test.__name__}", flush=True)
+        os.chdir(here)
+    print(f"experiments: {len(TESTS) - failed} passed, {failed} failed")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
