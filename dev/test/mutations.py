@@ -139,7 +139,8 @@ GROUPS = [
         ("nonapprox-silu-derivative", "nonapprox_backward", "sg * (1 + qc * (1 - sg))", "sg"),
         ("nonapprox-carries-garbage", "nonapprox_backward", "memset(E, 0,", "memset(P, 0,"),
     ]),
-    (["double golden double model", "double model double", "double layouts", "double skip",
+    (["double layouts", "double skip", "double initial", "double model double",
+      "double golden double model",
       "double gradient SMANRFE"], [
         ("variant-mlp-turns", "variants", "\"token mixing\", QK_OWN, false",
          "\"token mixing\", QK_OWN, true"),
