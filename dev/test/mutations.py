@@ -140,8 +140,7 @@ GROUPS = [
         ("nonapprox-carries-garbage", "nonapprox_backward", "memset(E, 0,", "memset(P, 0,"),
     ]),
     (["double layouts", "double skip", "double initial", "double model double",
-      "double golden double model",
-      "double gradient SMANRFE"], [
+      "double gradients of the head", "double golden double model"], [
         ("variant-mlp-turns", "variants", "\"token mixing\", QK_OWN, false",
          "\"token mixing\", QK_OWN, true"),
         ("variant-nonapprox-turns", "variants",
