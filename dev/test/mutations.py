@@ -203,7 +203,7 @@ GROUPS = [
         ("last-block-not-trained", "model_backward", "m->c.layers - 1", "m->c.layers - 2"),
         ("anchor-text-gradient-cut", "model_backward", "a < R - m->b; a++", "a < 0; a++"),
     ]),
-    (["double learning", "double adamw", "double initial", "double golden double model standard"], [
+    (["double learning", "double adamw", "double finite", "double initial", "double golden double model standard"], [
         ("warmup-from-zero", "learning_rate", "lr * (step + 1) / warmup", "lr * step / warmup"),
         ("warmup-one-longer", "learning_rate", "step < warmup", "step <= warmup"),
         ("schedule-whole-cosine", "learning_rate", "3.141592653589793", "6.283185307179586"),
