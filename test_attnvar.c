@@ -1783,6 +1783,10 @@ static void test_data(void) {
     bool ok = d.n == 1000;
     for (int i = 0; i < 8; i++) ok &= in[i] == (991 + i) * (991 + i) % 7 + 'a' && out[i] == (992 + i) * (992 + i) % 7 + 'a';
     ok &= validation_windows(&d, 3, 8, 0) == 124 && validation_windows(&d, 3, 8, 2) == 6 && validation_windows(&d, 3, 999, 9) == 1;
+    for (int w = 0; w < 4; w++) {                           // at stride T
+        read_validation_window(&d, w, 8, in, out);
+        for (int i = 0; i < 8; i++) ok &= in[i] == (8 * w + i) * (8 * w + i) % 7 + 'a';
+    }
     uint64_t rng = 4, again = 4;
     read_training_batch(&d, &rng, 3, 8, batch_in, batch_out);
     for (int b = 0; b < 3; b++) {

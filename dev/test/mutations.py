@@ -139,8 +139,8 @@ GROUPS = [
         ("nonapprox-silu-derivative", "nonapprox_backward", "sg * (1 + qc * (1 - sg))", "sg"),
         ("nonapprox-carries-garbage", "nonapprox_backward", "memset(E, 0,", "memset(P, 0,"),
     ]),
-    (["double golden double model", "double model double", "double layouts", "double skip",
-      "double gradient SMANRFE"], [
+    (["double layouts", "double skip", "double initial", "double model double",
+      "double gradients of the head", "double golden double model"], [
         ("variant-mlp-turns", "variants", "\"token mixing\", QK_OWN, false",
          "\"token mixing\", QK_OWN, true"),
         ("variant-nonapprox-turns", "variants",
@@ -154,8 +154,8 @@ GROUPS = [
         ("anchors-from-the-front", "find_anchors", "int l = m->c.layers - 1; l >= 0; l--",
          "int l = 0; l < m->c.layers; l++"),
         ("gain-starts-at-zero", "model_allocate", "t->role == GAIN", "0"),
-        ("init-scale", "model_allocate", "(float)(0.02 * random_normal(&rng)) : t",
-         "(float)(0.2 * random_normal(&rng)) : t"),
+        ("init-scale", "model_allocate", "t->role == MATRIX ? (float)(0.02 *",
+         "t->role == MATRIX ? (float)(0.2 *"),
         ("rope-frequencies", "model_allocate", "-2.0 * a / dh", "-1.0 * a / dh"),
         ("second-anchor-reads-first", "qk_source", "((size_t)m->b + a) *", "(size_t)m->b *"),
         ("mlp-has-qk-norm", "qk_source", "m->c.kind[l] != MLP", "true"),
@@ -203,7 +203,7 @@ GROUPS = [
         ("last-block-not-trained", "model_backward", "m->c.layers - 1", "m->c.layers - 2"),
         ("anchor-text-gradient-cut", "model_backward", "a < R - m->b; a++", "a < 0; a++"),
     ]),
-    (["double learning", "double adamw", "double initial", "double golden double model standard"], [
+    (["double learning", "double adamw", "double finite", "double initial", "double golden double model standard"], [
         ("warmup-from-zero", "learning_rate", "lr * (step + 1) / warmup", "lr * step / warmup"),
         ("warmup-one-longer", "learning_rate", "step < warmup", "step <= warmup"),
         ("schedule-whole-cosine", "learning_rate", "3.141592653589793", "6.283185307179586"),
