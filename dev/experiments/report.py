@@ -5,8 +5,8 @@ FOLDER/figures/*.svg.
     python3 dev/experiments/report.py FOLDER
 
 Reads FOLDER/results.csv and FOLDER/details.json, as deconstruct.py writes them (README.md
-beside this file names the columns). Everything that the page says about the paper's findings is computed from
-them. Python 3.9 or later, standard library only.
+beside this file names the columns). Everything that the page says about the paper's findings is
+computed from them. Python 3.9 or later, standard library only.
 
     paper.py      the paper's numbers      results.py    reading, checking, averaging
     findings.py   the verdicts             svg.py        marks, axes
