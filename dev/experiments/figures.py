@@ -138,8 +138,8 @@ def order(results):
         svg.text(175, 20, layout, "middle", 12.5, font_weight="600")
         for v in models:
             y1, y2 = (46 + 26 * place.index(v) for place in (ours, theirs))
-            title = f"{v}, {layout}: place {ours.index(v) + 1} here, {theirs.index(v) + 1} in the " \
-                    f"paper; loss {told(results.text.mean(v, layout))}"
+            title = (f"{v}, {layout}: place {ours.index(v) + 1} here, {theirs.index(v) + 1} in "
+                     f"the paper; loss {told(results.text.mean(v, layout))}")
             svg.curve([(128, y1), (222, y2)], v, title)
             svg.mark(128, y1, v, title, layout == "uniform")
             svg.mark(222, y2, v, title, layout == "uniform")

@@ -1,5 +1,5 @@
 """The paper's findings as rules over a results folder. A finding is a list of checks: a number that
-was measured, and the bar that it must pass. What is said about a finding follows from the numbers."""
+was measured, and the bar that it must pass. What is said follows from the numbers alone."""
 from typing import Callable, NamedTuple
 
 import paper

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Draws the report of a sweep: FOLDER/report.html, one self-contained page, and FOLDER/figures/*.svg.
+"""Draws the report of a sweep: FOLDER/report.html, one self-contained page, and
+FOLDER/figures/*.svg.
 
     python3 dev/experiments/report.py FOLDER
 
-Reads FOLDER/results.csv and FOLDER/details.json, as deconstruct.py writes them (README.md beside this
-file names the columns). Everything that the page says about the paper's findings is computed from
-them. Python 3.9 or later, standard library only.
+Reads FOLDER/results.csv and FOLDER/details.json, as deconstruct.py writes them (README.md
+beside this file names the columns). Everything that the page says about the paper's findings is
+computed from them. Python 3.9 or later, standard library only.
 
     paper.py      the paper's numbers      results.py    reading, checking, averaging
-    findings.py   the verdicts             svg.py        marks, axes        figures.py    the figures
+    findings.py   the verdicts             svg.py        marks, axes
+    figures.py    the figures
 """
 import os
 import sys

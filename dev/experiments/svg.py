@@ -1,5 +1,6 @@
-"""Draws figures as SVG without any library: scales, axes, marks. A variant has the same colour, mark
-and dash everywhere; colours are Okabe and Ito's, which most colour-blind readers can tell apart."""
+"""Draws figures as SVG without any library: scales, axes, marks. A variant has the same colour,
+mark and dash everywhere; colours are Okabe and Ito's, which most colour-blind readers can tell
+apart."""
 import math
 import re
 import struct

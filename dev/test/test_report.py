@@ -31,10 +31,11 @@ import svg                                                              # noqa: 
 from findings import NO, OPEN, YES                                      # noqa: E402
 from paper import SIMPLE, VARIANTS                                      # noqa: E402
 
-COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,min_lr,"
-           "warmup,seed,qk_norm,pairs,data,parameters,status,error,last_step,train_loss,val_loss,"
-           "bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,chance_loss,"
-           "unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
+COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,"
+           "min_lr,warmup,seed,qk_norm,pairs,data,parameters,status,error,"
+           "last_step,train_loss,val_loss,"
+           "bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,"
+           "chance_loss,unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
 UNIFORM = dict(zip(VARIANTS, (1.60, 2.51, 1.72, 2.49, 1.75, 1.74, 1.73)))
 EVEN = dict(zip(SIMPLE, (1.65, 1.64, 1.66, 1.63, 1.62, 1.61)))
 MODELS = [(v, "uniform") for v in VARIANTS] + [(v, "even") for v in SIMPLE]
