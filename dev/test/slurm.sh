@@ -72,6 +72,10 @@ down() {
         until_true 20 queue_empty
     fi
     for pid in $daemons; do kill "$pid" && wait "$pid"; done 2> /dev/null
+    # a step that could not report its end would wait for its daemons; its jobs' environment names us
+    for pid in $(pgrep -x slurmstepd); do
+        grep -qs "$cluster/slurm.conf" "/proc/$pid/environ" && kill -9 "$pid"
+    done
     rm -rf "$dir"
 }
 trap down EXIT
@@ -107,7 +111,7 @@ says() {
 sweep() {
     what=$1
     shift
-    python3 "$root/dev/experiments/deconstruct.py" quick --steps 120 --threads 1 \
+    "$python" "$root/dev/experiments/deconstruct.py" quick --steps 120 --threads 1 \
         --only standard-uniform --only mlp-even --only tiny-approx-uniform --only nonapprox-uniform \
         --only rndembqk-even --only fixedseqqk-even "$@" > said 2>&1
     code=$?
@@ -131,6 +135,7 @@ sys.exit(not (done and len(a) == 6 and a == b and more_a and more_a == more_b))
 END
 }
 
+python=$(python3 -c "import sys; print(sys.executable)")
 start=$(date +%s)
 sweep "on this machine" --folder "$dir/local" --jobs 2
 [ $code -eq 0 ] || { echo "FAIL  the local sweep: $(cat said)"; exit 1; }
@@ -143,7 +148,7 @@ sweep "first call" --folder "$there" --slurm
 says "6 runs: 6 new" "submitted   job" ": 6 runs"
 job=$(sed -n 's/^submitted   job \([0-9]*\):.*/\1/p' said)
 sweep "second call" --folder "$there" --slurm
-says "6 runs: " "!submitted" "!new" "!failed" "same command"
+says "6 runs: " "!submitted" "!new" "! failed" "same command"
 
 # One task is killed in its training, after a checkpoint, and one before it began.
 first=$(ls -d "$there"/runs/text-tiny-standard-uniform-*)
@@ -157,7 +162,7 @@ until_true 30 ended 0
 [ $? -eq 0 ] && result yes || result no "two tasks are killed" "they were done before"
 until_true 90 queue_empty
 sweep "two were killed" --folder "$there" --slurm
-says "6 runs: 4 done, 2 failed" "${first##*/}: task ${job}_0 CANCELLED" "$last: task ${job}_5 CANCELLED" ": 2 runs"
+says "6 runs: 4 done, 2 failed" "${first##*/}: task ${job}_0 CANCELLED" "$last: task ${job}_5 " ": 2 runs"
 again=$(sed -n 's/^submitted   job \([0-9]*\):.*/\1/p' said)
 until_true 90 queue_empty
 before=$(ls -l --time-style=full-iso "$there"/runs/*/done.json)
@@ -180,9 +185,14 @@ sweep "not an option" --folder refused --slurm --slurm-options "cpu"
 says "found 'cpu', expected options of sbatch"
 sweep "an open quote" --folder refused --slurm --slurm-options "--comment='x"
 says "--slurm-options"
-SLURM_CONF=$cluster/none.conf sweep "no cluster" --folder "$there" --slurm
+SLURM_CONF=$cluster/none.conf
+sweep "no cluster" --folder "$there" --slurm
+SLURM_CONF=$cluster/slurm.conf
 says "squeue says" "nothing more was submitted"
-PATH=$(dirname "$(command -v python3)") sweep "no Slurm" --folder refused2 --slurm
+kept=$PATH
+PATH=$dir/none
+sweep "no Slurm" --folder refused2 --slurm
+PATH=$kept
 says "expected the login node of a Slurm cluster"
 
 # one COMMAND: a single run with data of its own, on two cores
@@ -190,7 +200,7 @@ head -c 50000 "$root/dev/data/austen_val.txt" > text
 one() {
     what=$1
     shift
-    python3 "$root/dev/experiments/deconstruct.py" quick --steps 20 --only nonapprox-even \
+    "$python" "$root/dev/experiments/deconstruct.py" quick --steps 20 --only nonapprox-even \
         --data "$dir/text" --val "$dir/text" --folder one --slurm \
         --slurm-options "--cpus-per-task=2 $*" > said 2>&1
     code=$?
@@ -201,7 +211,9 @@ real=$(command -v sbatch)
 for when in before after; do
     { echo '#!/bin/sh'; [ $when = before ] || echo "'$real' \"\$@\""; echo 'kill -9 $PPID'; } > bin/sbatch
     chmod +x bin/sbatch
-    PATH=$dir/bin:$PATH one "killed $when sbatch" --hold
+    PATH=$dir/bin:$kept
+    one "killed $when sbatch" --hold
+    PATH=$kept
     says "1 runs: 1 new" "!submitted"
     [ $code -eq 137 ] && result yes || result no "killed $when sbatch" "code $code"
 done
@@ -216,7 +228,7 @@ one "failed by itself"
 says "1 failed" "failed      text-tiny-nonapprox-even" "$dir/text" "submitted"
 until_true 60 queue_empty
 one "mended"
-says "1 runs: 1 done" "!failed"
+says "1 runs: 1 done" "! failed"
 threads=$(tail -n 1 one/results.csv | sed 's/.*,//' | tr -d '\r')
 [ "$threads" = 2 ] && result yes || result no "--cpus-per-task=2" "threads: $threads"
 
