@@ -69,7 +69,7 @@ def slurm(*command):
 
 
 def join_options(words):
-    """argparse takes the dashes after --slurm-options for options of its own, unless = is between."""
+    """argparse takes dashes after --slurm-options for options of its own unless = is between."""
     joined = list(words)
     while "--slurm-options" in joined[:-1]:
         i = joined.index("--slurm-options")

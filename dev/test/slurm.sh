@@ -12,7 +12,8 @@ set -- "$(dirname "$0")/../../train_attnvar"
 . "$(dirname "$0")/lib.sh"
 
 # The cluster: munged (who is who), slurmctld (the queue), slurmd (the node: this machine, 2 CPUs).
-# They stay in the foreground, children of this script, so that it can wait for their end.
+# They stay in the foreground, children of this script, so that it can wait for their end; setsid
+# keeps a signal to the script's group from them, since they are needed to cancel the jobs.
 chmod 755 "$dir"                # munged wants its socket to be reachable by everybody
 mkdir cluster cluster/state cluster/spool
 cluster=$dir/cluster
@@ -40,6 +41,7 @@ SchedulerParameters=sched_interval=1,sched_min_interval=1
 KillWait=5
 ReturnToService=2
 MailProg=/bin/true
+MessageTimeout=2
 StateSaveLocation=$cluster/state
 SlurmdSpoolDir=$cluster/spool
 SlurmctldPidFile=$cluster/slurmctld.pid
@@ -83,13 +85,13 @@ trap 'exit 1' INT TERM HUP
 
 head -c 128 /dev/urandom > cluster/munge.key
 chmod 600 cluster/munge.key
-munged --foreground --key-file=cluster/munge.key --socket="$cluster/munge.socket" --num-threads=10 \
+setsid munged --foreground --key-file=cluster/munge.key --socket="$cluster/munge.socket" --num-threads=10 \
     --pid-file="$cluster/munged.pid" --seed-file="$cluster/munge.seed" > cluster/munged.log 2>&1 &
 daemons=$!
 until_true 10 test -S cluster/munge.socket
-slurmctld -D > cluster/slurmctld.out 2>&1 &
+setsid slurmctld -D > cluster/slurmctld.out 2>&1 &
 daemons="$! $daemons"
-slurmd -D > cluster/slurmd.out 2>&1 &
+setsid slurmd -D > cluster/slurmd.out 2>&1 &
 daemons="$! $daemons"
 if ! until_true 20 node_idle; then
     echo "FAIL  the cluster does not start"
@@ -148,7 +150,7 @@ sweep "first call" --folder "$there" --slurm
 says "6 runs: 6 new" "submitted   job" ": 6 runs"
 job=$(sed -n 's/^submitted   job \([0-9]*\):.*/\1/p' said)
 sweep "second call" --folder "$there" --slurm
-says "6 runs: " "!submitted" "!new" "! failed" "same command"
+says "6 runs: " "!submitted" "!new" "!failed      " "same command"
 
 # One task is killed in its training, after a checkpoint, and one before it began.
 first=$(ls -d "$there"/runs/text-tiny-standard-uniform-*)
@@ -185,7 +187,8 @@ sweep "not an option" --folder refused --slurm --slurm-options "cpu"
 says "found 'cpu', expected options of sbatch"
 sweep "an open quote" --folder refused --slurm --slurm-options "--comment='x"
 says "--slurm-options"
-SLURM_CONF=$cluster/none.conf
+sed 's/^SlurmctldPort=.*/SlurmctldPort=1/' cluster/slurm.conf > cluster/down.conf
+SLURM_CONF=$cluster/down.conf
 sweep "no cluster" --folder "$there" --slurm
 SLURM_CONF=$cluster/slurm.conf
 says "squeue says" "nothing more was submitted"
@@ -228,7 +231,7 @@ one "failed by itself"
 says "1 failed" "failed      text-tiny-nonapprox-even" "$dir/text" "submitted"
 until_true 60 queue_empty
 one "mended"
-says "1 runs: 1 done" "! failed"
+says "1 runs: 1 done" "!failed      "
 threads=$(tail -n 1 one/results.csv | sed 's/.*,//' | tr -d '\r')
 [ "$threads" = 2 ] && result yes || result no "--cpus-per-task=2" "threads: $threads"
 
