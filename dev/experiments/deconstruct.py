@@ -65,7 +65,7 @@ def options(words):
     p.add_argument("--slurm", action="store_true", help="submit to a Slurm cluster instead")
     p.add_argument("--slurm-options", default="", metavar="WORDS", help="more options for sbatch")
     p.add_argument("--one", metavar="RUN", help="do this one run of --folder; no more")
-    o = p.parse_args(words)
+    o = p.parse_args(slurm.join_options(words))
     if o.one:
         if o.preset or not o.folder:
             raise Refused("--one RUN wants --folder F and no preset")

@@ -68,6 +68,15 @@ def slurm(*command):
     return done.stdout
 
 
+def join_options(words):
+    """argparse takes dashes after --slurm-options for options of its own unless = is between."""
+    joined = list(words)
+    while "--slurm-options" in joined[:-1]:
+        i = joined.index("--slurm-options")
+        joined[i:i + 2] = ["--slurm-options=" + joined[i + 1]]
+    return joined
+
+
 def split_options(text):
     """--slurm-options as a list of words."""
     try:
@@ -156,7 +165,7 @@ def last_line(path):
         with open(path, errors="replace") as file:
             lines = [line.strip() for line in file if line.strip()]
     except FileNotFoundError:
-        return "it printed nothing"
+        return "it never began"
     return lines[-1][:200] if lines else "it printed nothing"
 
 

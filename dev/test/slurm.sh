@@ -12,7 +12,8 @@ set -- "$(dirname "$0")/../../train_attnvar"
 . "$(dirname "$0")/lib.sh"
 
 # The cluster: munged (who is who), slurmctld (the queue), slurmd (the node: this machine, 2 CPUs).
-# They stay in the foreground, children of this script, so that it can wait for their end.
+# They stay in the foreground, children of this script, so that it can wait for their end; setsid
+# keeps a signal to the script's group from them, since they are needed to cancel the jobs.
 chmod 755 "$dir"                # munged wants its socket to be reachable by everybody
 mkdir cluster cluster/state cluster/spool
 cluster=$dir/cluster
@@ -40,6 +41,7 @@ SchedulerParameters=sched_interval=1,sched_min_interval=1
 KillWait=5
 ReturnToService=2
 MailProg=/bin/true
+MessageTimeout=2
 StateSaveLocation=$cluster/state
 SlurmdSpoolDir=$cluster/spool
 SlurmctldPidFile=$cluster/slurmctld.pid
@@ -72,6 +74,10 @@ down() {
         until_true 20 queue_empty
     fi
     for pid in $daemons; do kill "$pid" && wait "$pid"; done 2> /dev/null
+    # a step that could not report its end would wait for its daemons; its jobs' environment names us
+    for pid in $(pgrep -x slurmstepd); do
+        grep -qs "$cluster/slurm.conf" "/proc/$pid/environ" && kill -9 "$pid"
+    done
     rm -rf "$dir"
 }
 trap down EXIT
@@ -79,13 +85,13 @@ trap 'exit 1' INT TERM HUP
 
 head -c 128 /dev/urandom > cluster/munge.key
 chmod 600 cluster/munge.key
-munged --foreground --key-file=cluster/munge.key --socket="$cluster/munge.socket" --num-threads=10 \
+setsid munged --foreground --key-file=cluster/munge.key --socket="$cluster/munge.socket" --num-threads=10 \
     --pid-file="$cluster/munged.pid" --seed-file="$cluster/munge.seed" > cluster/munged.log 2>&1 &
 daemons=$!
 until_true 10 test -S cluster/munge.socket
-slurmctld -D > cluster/slurmctld.out 2>&1 &
+setsid slurmctld -D > cluster/slurmctld.out 2>&1 &
 daemons="$! $daemons"
-slurmd -D > cluster/slurmd.out 2>&1 &
+setsid slurmd -D > cluster/slurmd.out 2>&1 &
 daemons="$! $daemons"
 if ! until_true 20 node_idle; then
     echo "FAIL  the cluster does not start"
@@ -107,7 +113,7 @@ says() {
 sweep() {
     what=$1
     shift
-    python3 "$root/dev/experiments/deconstruct.py" quick --steps 120 --threads 1 \
+    "$python" "$root/dev/experiments/deconstruct.py" quick --steps 120 --threads 1 \
         --only standard-uniform --only mlp-even --only tiny-approx-uniform --only nonapprox-uniform \
         --only rndembqk-even --only fixedseqqk-even "$@" > said 2>&1
     code=$?
@@ -131,6 +137,7 @@ sys.exit(not (done and len(a) == 6 and a == b and more_a and more_a == more_b))
 END
 }
 
+python=$(python3 -c "import sys; print(sys.executable)")
 start=$(date +%s)
 sweep "on this machine" --folder "$dir/local" --jobs 2
 [ $code -eq 0 ] || { echo "FAIL  the local sweep: $(cat said)"; exit 1; }
@@ -143,7 +150,7 @@ sweep "first call" --folder "$there" --slurm
 says "6 runs: 6 new" "submitted   job" ": 6 runs"
 job=$(sed -n 's/^submitted   job \([0-9]*\):.*/\1/p' said)
 sweep "second call" --folder "$there" --slurm
-says "6 runs: " "!submitted" "!new" "!failed" "same command"
+says "6 runs: " "!submitted" "!new" "!failed      " "same command"
 
 # One task is killed in its training, after a checkpoint, and one before it began.
 first=$(ls -d "$there"/runs/text-tiny-standard-uniform-*)
@@ -157,7 +164,7 @@ until_true 30 ended 0
 [ $? -eq 0 ] && result yes || result no "two tasks are killed" "they were done before"
 until_true 90 queue_empty
 sweep "two were killed" --folder "$there" --slurm
-says "6 runs: 4 done, 2 failed" "${first##*/}: task ${job}_0 CANCELLED" "$last: task ${job}_5 CANCELLED" ": 2 runs"
+says "6 runs: 4 done, 2 failed" "${first##*/}: task ${job}_0 CANCELLED" "$last: task ${job}_5 " ": 2 runs"
 again=$(sed -n 's/^submitted   job \([0-9]*\):.*/\1/p' said)
 until_true 90 queue_empty
 before=$(ls -l --time-style=full-iso "$there"/runs/*/done.json)
@@ -180,9 +187,15 @@ sweep "not an option" --folder refused --slurm --slurm-options "cpu"
 says "found 'cpu', expected options of sbatch"
 sweep "an open quote" --folder refused --slurm --slurm-options "--comment='x"
 says "--slurm-options"
-SLURM_CONF=$cluster/none.conf sweep "no cluster" --folder "$there" --slurm
+sed 's/^SlurmctldPort=.*/SlurmctldPort=1/' cluster/slurm.conf > cluster/down.conf
+SLURM_CONF=$cluster/down.conf
+sweep "no cluster" --folder "$there" --slurm
+SLURM_CONF=$cluster/slurm.conf
 says "squeue says" "nothing more was submitted"
-PATH=$(dirname "$(command -v python3)") sweep "no Slurm" --folder refused2 --slurm
+kept=$PATH
+PATH=$dir/none
+sweep "no Slurm" --folder refused2 --slurm
+PATH=$kept
 says "expected the login node of a Slurm cluster"
 
 # one COMMAND: a single run with data of its own, on two cores
@@ -190,7 +203,7 @@ head -c 50000 "$root/dev/data/austen_val.txt" > text
 one() {
     what=$1
     shift
-    python3 "$root/dev/experiments/deconstruct.py" quick --steps 20 --only nonapprox-even \
+    "$python" "$root/dev/experiments/deconstruct.py" quick --steps 20 --only nonapprox-even \
         --data "$dir/text" --val "$dir/text" --folder one --slurm \
         --slurm-options "--cpus-per-task=2 $*" > said 2>&1
     code=$?
@@ -201,7 +214,9 @@ real=$(command -v sbatch)
 for when in before after; do
     { echo '#!/bin/sh'; [ $when = before ] || echo "'$real' \"\$@\""; echo 'kill -9 $PPID'; } > bin/sbatch
     chmod +x bin/sbatch
-    PATH=$dir/bin:$PATH one "killed $when sbatch" --hold
+    PATH=$dir/bin:$kept
+    one "killed $when sbatch" --hold
+    PATH=$kept
     says "1 runs: 1 new" "!submitted"
     [ $code -eq 137 ] && result yes || result no "killed $when sbatch" "code $code"
 done
@@ -216,7 +231,7 @@ one "failed by itself"
 says "1 failed" "failed      text-tiny-nonapprox-even" "$dir/text" "submitted"
 until_true 60 queue_empty
 one "mended"
-says "1 runs: 1 done" "!failed"
+says "1 runs: 1 done" "!failed      "
 threads=$(tail -n 1 one/results.csv | sed 's/.*,//' | tr -d '\r')
 [ "$threads" = 2 ] && result yes || result no "--cpus-per-task=2" "threads: $threads"
 
