@@ -93,13 +93,18 @@ part_ports() {
     check "the Python port: golden vectors, first losses" python3 dev/ports/attnvar.py --quick --program ./train_attnvar
     check "golden vectors notice a port's mistakes" python3 dev/test/port_mistakes.py
 }
+part_experiments() {
+    check "builds for the sweep" make -s train_attnvar tools
+    check "the sweep: killed, failing, side by side" python3 dev/test/test_experiments.py
+    check "the report: verdicts, pages, damaged input" python3 dev/test/test_report.py
+}
 part_exercises() {
     check "exercises: stubs fail, solutions pass, wrong answers fail" make -s exercises-check
 }
 
 # The longest first, so that no core is idle in the end.
-parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang mutations exercises
-       ports learning notes"
+parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang experiments mutations
+       exercises ports learning notes"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1

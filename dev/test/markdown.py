@@ -177,6 +177,7 @@ def commands(blocks):
             if lang == "indented":                  # there a wide gap begins the explanation
                 command = re.split(r"\s{3,}", command)[0]
             joined = ""
+            command = re.sub(r'"--[^"]*"', '""', command)       # options handed on to another program
             for part in re.split(r"&&|\|\||[;|]|\bdo\b|\bthen\b", command):
                 words = part.split()
                 while words and (re.match(r"\w+=", words[0]) or words[0] in ("nice", "time")):
