@@ -34,10 +34,11 @@ def deconstruction(results, width=350):
     if not models:
         return []
     skips = {v: group.mean(v, "even", "skip_blocks") for v in SIMPLE}
-    losses = [group.mean(*model).value for model in models]
-    losses += [m.value for m in skips.values() if m] + [loss for _, loss in floors(group)]
+    losses = [loss for _, loss in floors(group)]
+    for m in [group.mean(*model) for model in models] + [m for m in skips.values() if m]:
+        losses += [m.value - (m.error or 0), m.value + (m.error or 0)]
     seeds = len(group.seeds())
-    top, row, left = 86 if wide else 92, 34 if wide else 32, 112 if wide else 88
+    top, row, left = 86 if wide else 108, 34 if wide else 32, 112 if wide else 88
     right = width - (132 if wide else 14)
     svg = Svg(width, top + row * len(VARIANTS) + 44, "Validation loss of each attention variant, "
               "uniform, hybrid and with its simple blocks skipped, beside chance, unigram and "

@@ -381,7 +381,7 @@ FINDINGS = [
             "in the recall task all six hybrids are right more than half of the time",
             check_recall_hybrid),
     Finding("layouts", "Leaving any layers standard helps (Fig. 3).",
-            "Nine layouts of rndembqk and nonapprox were tried; their numbers are in its Table 11.",
+            "Nine layouts of rndembqk and nonapprox, drawn in Fig. 3.",
             "in every layout measured, the loss is below uniform's", check_layouts),
     Finding("sizes", "The picture is the same at all sizes (Fig. 4).", "70M to 500M parameters.",
             f"at every size, mlp goes less than {KEPT_NOTHING:.0%} below the bigram floor and all "

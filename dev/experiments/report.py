@@ -42,6 +42,8 @@ nav ul{columns:17rem;padding-left:1.1rem;font-size:.93rem}
 .missing{border-left:3px solid var(--line);padding-left:.7rem}
 .panels{display:flex;flex-wrap:wrap;gap:14px;margin:.8em 0}
 .panels svg.figure{display:block;max-width:100%;height:auto}
+.panels svg.broad{display:none}
+@media(min-width:880px){.panels svg.broad{display:block}.panels svg.narrow{display:none}}
 .legend{display:flex;flex-wrap:wrap;gap:3px 16px;list-style:none;padding:0;margin:.5em 0;
 font-size:.87rem;max-width:none}
 .legend li{display:flex;align-items:center;gap:6px}
@@ -51,6 +53,7 @@ figure{margin:0}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);padding-bottom:.3em}
 th,td{padding:4px 9px;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
+td{white-space:nowrap}.words td{white-space:normal}
 th:first-child,td:first-child,.words td,.words th{text-align:left}
 th{font-weight:600;vertical-align:bottom}
 th button{all:unset;cursor:pointer}
@@ -219,7 +222,11 @@ def section_findings(results, judged):
 
 def section_deconstruction(results, judged):
     """The main figure, the table of Table 1, the order."""
-    drawn = figures.deconstruction(results)
+    drawn = []
+    for where, width in (("broad", 820), ("narrow", 350)):
+        for svg in figures.deconstruction(results, width):
+            svg.where = " " + where
+            drawn.append(svg)
     body = figure(drawn, "loss by variant", "A row is a variant. Filled: all layers are the "
                   "variant; open: every other layer stays standard; cross: that model after its "
                   "simple blocks are dropped. Dashed lines: what a model reaches that knows "

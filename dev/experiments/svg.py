@@ -112,6 +112,7 @@ class Svg:
 
     def __init__(self, width, height, label):
         self.width, self.height, self.label, self.parts = width, height, label, []
+        self.where = ""         # " broad" or " narrow": the screens that show it; else all do
 
     def add(self, tag, title=None, content="", **attributes):
         """One element; title is what hovering shows. class_ and stroke_width name attributes."""
@@ -166,7 +167,7 @@ class Svg:
 
     def inline(self):
         """For a page that has STYLE."""
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" class="figure" role="img" '
+        return (f'<svg xmlns="http://www.w3.org/2000/svg" class="figure{self.where}" role="img" '
                 f'aria-label="{escape(self.label)}" width="{self.width}" height="{self.height}" '
                 f'viewBox="0 0 {self.width} {self.height}">{self.inner()}</svg>')
 
