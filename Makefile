@@ -8,6 +8,7 @@
 #   make clean                             make fuzz    random input, needs clang
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
 #   make mutate     do the tests notice mistakes? 200 of them, one at a time
+#   make static     static analysis (gcc, clang-tidy, cppcheck)
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
@@ -107,6 +108,10 @@ test_debug: test_attnvar.c train_attnvar.c
 check:
 	dev/test/check.sh
 
+# gcc's analyzer, clang-tidy and cppcheck, those that are installed.
+static:
+	dev/test/static.sh
+
 # Small mistakes, each in a copy that the tests must fail: dev/README.md. MUTATE='--only NAME' etc.
 mutate:
 	python3 dev/test/mutate.py $(MUTATE)
@@ -154,5 +159,5 @@ clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
 	      dev/test/tools_test
 
-.PHONY: run quick recall table paper tools test test-model test-commands debug check mutate bench \
+.PHONY: run quick recall table paper tools test test-model test-commands debug check static mutate bench \
         bench-quick golden golden-write fuzz exercise exercises-check clean

@@ -2889,13 +2889,13 @@ static void print_model(const Settings *s, const Model *m) {
 
 // What it learns from, and what a model without mixing would reach.
 static void print_data(const Settings *s, const Data *train, const Data *val, size_t windows) {
-    int V = s->c.vocab, B = s->c.batch, T = s->c.seq;
+    int V = s->c.vocab, B = s->c.batch, T = s->c.seq, values = V - V / 2;
     if (train->pairs) {
         printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %d x %d "
                "tokens\n", train->pairs, V / 2 - 1, V / 2, V - 1, s->steps, B, T);
         printf("validation  %zu fixed sequences\n", windows);
         printf("chance      accuracy %.4f for any value (1/values), %.4f for those in the sequence "
-               "(1/pairs)\n\n", 1.0 / (V - V / 2), 1.0 / train->pairs);
+               "(1/pairs)\n\n", 1.0 / values, 1.0 / train->pairs);
         return;
     }
     const Shard *a = &train->shard[0], *b = &val->shard[0];
