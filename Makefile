@@ -9,6 +9,7 @@
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
 #   make mutate     do the tests notice mistakes? 200 of them, one at a time
 #   make static     static analysis (gcc, clang-tidy, cppcheck)
+#   make coverage   which lines the tests run (gcov)
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
@@ -111,6 +112,9 @@ check:
 # gcc's analyzer, clang-tidy and cppcheck, those that are installed.
 static:
 	dev/test/static.sh
+
+coverage:
+	python3 dev/test/coverage.py
 
 # Small mistakes, each in a copy that the tests must fail: dev/README.md. MUTATE='--only NAME' etc.
 mutate:

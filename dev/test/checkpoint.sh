@@ -72,6 +72,13 @@ code=$?
 [ $code -gt 130 ] && [ ! -e quit/model.safetensors ] && ok=yes || ok=no
 result $ok "a second signal ends it at once" "exit code $code: $(tail -1 out1)"
 
+# ---- without --out an interrupted run says that nothing is kept
+"$program" $little --layout S --layers 1 --steps 100000 --log-every 1 --threads 1 > out1 2>&1 & pid=$!
+while kill -0 $pid 2>/dev/null && ! grep -q '^step' out1; do sleep 0.05; done
+kill -TERM $pid; wait $pid; code=$?
+[ $code -eq 130 ] && grep -q 'without --out nothing is saved' out1 && ok=yes || ok=no
+result $ok "interrupted without --out" "exit code $code: $(tail -1 out1)"
+
 # ---- killed at any moment
 rm -rf killed
 "$program" $little --layout RSFE --threads 1 --steps $long --save-every 1 --eval-every 0 --out killed > out1 2>&1 & pid=$!
@@ -180,6 +187,12 @@ damage $m 's/"step":"'$long'"/"step":"x00"/';            refuse "step x00, expec
 damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "rng x" -- --out hurt --resume
 damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "no tensor exp_avg.model.norm.weight" -- --out hurt --resume
 damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "no tensor anchor.tokens" -- --out hurt --resume
+damage $m 's/32768/32772/g';                         refuse "embed_tokens.weight takes 32772 bytes, its shape 32768" -- --out hurt --resume
+damage $m 's/"step":"'$long'"/"step":"999"/'
+sed 's/"step":"'$long'"/"step":"999"/' whole/optim.safetensors > hurt/optim.safetensors
+refuse "step 999 of $long" -- --out hurt --resume
+rm -rf hurt; cp -r whole hurt; { head -c "$(($(wc -c < whole/$m) - 4))" whole/$m; printf '\377\377\377\377'; } > hurt/$m
+refuse "anchor token 63 is -1, expected 0 to 255" -- --out hurt --resume
 for size in 0 7 8 100 2000 100000; do
     rm -rf hurt; cp -r whole hurt; head -c $size whole/$m > hurt/$m
     refuse "hurt/$m" -- --out hurt --resume
@@ -195,8 +208,9 @@ refuse "hurt/$m" -- --init hurt
 
 # ---- no room: the checkpoint before stays as it was, nothing half-written is left
 rm -rf full; cp -r whole full; sed 's/"steps":"'$long'"/"steps":"500"/' whole/$m > full/$m; cp -r full kept
-( ulimit -f 40; "$program" --out full --resume > out1 2>&1; echo $? > code )
-[ "$(cat code)" -eq 1 ] && grep -q 'cannot be written: File too large' out1 && ok=yes || ok=no
+# 150 blocks of 512 bytes hold the log, not the weights
+( ulimit -f 150; "$program" --out full --resume > out1 2>&1; echo $? > code )
+[ "$(cat code)" -eq 1 ] && grep -q 'optim.safetensors: cannot be written: File too large' out1 && ok=yes || ok=no
 result $ok "no room on the disk: exit code 1" "$(cat code): $(tail -1 out1)"
 cmp -s full/$m kept/$m && cmp -s full/optim.safetensors kept/optim.safetensors && ok=yes || ok=no
 result $ok "no room on the disk: the checkpoint before is intact" ""
