@@ -9,6 +9,7 @@
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
 #   make mutate     do the tests notice mistakes? 200 of them, one at a time
 #   make static     static analysis (gcc, clang-tidy, cppcheck)
+#   make readme-check   README's commands, run; what it says they print, compared
 #   make coverage   which lines the tests run (gcov)
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
@@ -112,6 +113,9 @@ check:
 # gcc's analyzer, clang-tidy and cppcheck, those that are installed.
 static:
 	dev/test/static.sh
+
+readme-check:
+	python3 dev/test/readme.py
 
 coverage:
 	python3 dev/test/coverage.py

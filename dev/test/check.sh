@@ -84,6 +84,7 @@ part_mutations() { check "the tests notice ten mistakes" python3 dev/test/mutate
 
 part_notes() {
     check "links and commands of every Markdown file" python3 dev/test/markdown.py
+    check "README: its commands, its output, its table" python3 dev/test/readme.py --fast
     check "dev/notes: the gradients' formulas, their lines of code" python3 dev/notes/check_gradients.py
     check "dev/notes: the eighth variant applies, its gradients, 20 steps" dev/notes/eighth_check.sh
 }
