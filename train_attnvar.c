@@ -825,7 +825,7 @@ static void standard_backward(float *dq, float *dk, float *dv, const float *g, c
     attend_backward(dq, dk, dv, g, o, stat, q, k, v, m, softmax_row_backward);
 }
 
-// Exercise: a sliding window sees only the last W keys. Which two loops change, and what is kept?
+// Exercise: a sliding window sees only the last W keys. Which products need not be formed?
 
 // ---- 4.2  mlp ----------------------------------------------------------------------------------
 //
@@ -947,9 +947,9 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //          7e6 times the true value. No gradient passes through m: it cancels in a and b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
 
-// What a position computes for itself is shared out by positions; the recurrences by heads: those of a
-// row in as many parts as keep all threads busy, each walking through the row in STRIDE positions of
-// one head, then of the next, so that a row read by two threads is still read in runs.
+// What a position computes for itself is shared out by positions; the recurrences by heads: those
+// of a row in as many parts as keep all threads busy, each walking through the row in STRIDE
+// positions of one head, then of the next, so that a row read by two threads is read in runs.
 enum { STRIDE = 64 };
 
 static int head_parts(const Mix *m) {
@@ -999,7 +999,8 @@ static void nonapprox_forward(float *o, float *stat, const float *q, const float
                 for (int i = 0; i < m.T; i += STRIDE)
                     for (int h = share(m.NKV, part, parts) * group;
                          h < share(m.NKV, part + 1, parts) * group; h++)
-                        nonapprox_scan(o, stat, u + 2 * h, v, r, h, i, min_int(i + STRIDE, m.T), &m);
+                        nonapprox_scan(o, stat, u + 2 * h, v, r, h, i,
+                                       min_int(i + STRIDE, m.T), &m);
     }
 }
 
@@ -1008,7 +1009,7 @@ static void nonapprox_forward(float *o, float *stat, const float *q, const float
 static void nonapprox_scan_backward(float *dq, float *dv, float *P, float *E, const float *g,
                                     const float *o, const float *stat, const float *v, int r, int h,
                                     int j0, int j1, const Mix *m) {
-    bool add = h % (m->NH / m->NKV) != 0;       // dv holds what earlier heads of its group put there
+    bool add = h % (m->NH / m->NKV) != 0;       // dv holds what the heads before put there
     for (int j = j1 - 1; j >= j0; j--) {
         size_t at_q = at(r, j, h, m, m->NH), at_k = at(r, j, h / (m->NH / m->NKV), m, m->NKV);
         const float *gate = stat + stat_at(r, j, h, m), *gj = g + at_q, *vj = v + at_k;
