@@ -9,6 +9,7 @@
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
 #   make mutate     do the tests notice mistakes? 200 of them, one at a time
 #   make static     static analysis (gcc, clang-tidy, cppcheck)
+#   make dynamic    memory and races while it runs (valgrind, thread sanitizer)
 #   make readme-check   README's commands, run; what it says they print, compared
 #   make coverage   which lines the tests run (gcov)
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
@@ -119,6 +120,10 @@ readme-check:
 
 coverage:
 	python3 dev/test/coverage.py
+
+# valgrind; clang's thread sanitizer with libarcher.
+dynamic:
+	dev/test/dynamic.sh
 
 # Small mistakes, each in a copy that the tests must fail: dev/README.md. MUTATE='--only NAME' etc.
 mutate:
