@@ -29,29 +29,29 @@ def label(settings):
     extra = [s["size"]] if s["size"] not in ("tiny", "recall") else []
     extra += [f"{s['layers']} layers"] if s["layers"] == 8 else []
     extra += ["qk-norm"] if s["qk_norm"] and s["task"] == "text" else []
-    extra += [f"kv-heads {s['kv_heads']}"] if s["kv_heads"] != s["heads"] else []
+    extra += [f"kv {s['kv_heads']}"] if s["kv_heads"] != s["heads"] else []
     return " ".join([s["task"], *extra])
 
 
-HEAD = (f"{'attn':<12}{'layout':<10}{'task':<17}{'seed':>4}{'step':>7}{'train':>8}{'val':>8}"
-        f"{'bits/B':>8}{'skipped':>8}{'accuracy':>9}{'time':>9}")
+# 79 columns, for the narrowest of terminals
+HEAD = (f"{'attn':<12}{'layout':<10}{'task':<14}{'seed':>4}{'step':>6}{'train':>6}{'val':>6}"
+        f"{'skip':>7}{'acc':>6}{'time':>8}")
 
 
-def cells(settings, step="", train="", val="", bits="", skip="", accuracy="", spent=""):
+def cells(settings, step="", train="", val="", skip="", accuracy="", spent=""):
     def short(value):
         return f"{float(value):.3f}" if value != "" else ""
     s = settings
-    return (f"{s['attn']:<12}{s['layout']:<10}{label(s):<17}{s['seed']:>4}{step:>7}"
-            f"{short(train):>8}{short(val):>8}{short(bits):>8}{short(skip):>8}{short(accuracy):>9}"
-            f"{clock(float(spent)) if spent != '' else '':>9}")
+    return (f"{s['attn']:<12}{s['layout']:<10}{label(s):<14}{s['seed']:>4}{step:>6}"
+            f"{short(train):>6}{short(val):>6}{short(skip):>7}{short(accuracy):>6}"
+            f"{clock(float(spent)) if spent != '' else '':>8}")
 
 
 def finished_line(settings, row):
     if row["status"] == "failed":
         return cells(settings).rstrip() + "  failed: " + row["error"]
     return cells(settings, row["last_step"], row["train_loss"], row["val_loss"],
-                 row["bits_per_byte"], row["skip_blocks"], row["recall_accuracy"],
-                 row["seconds"]).rstrip()
+                 row["skip_blocks"], row["recall_accuracy"], row["seconds"]).rstrip()
 
 
 def last_row(folder, name):
@@ -77,7 +77,7 @@ class Display:
         self.total = sum(work(run["settings"]) for run in runs)
         self.start, self.drawn, self.last_draw = time.time(), 0, 0.0
         self.had = 0                            # work that was done before
-        self.next_line = self.start + 10        # without a terminal: a line now and then
+        self.next_line = self.start + 3         # without a terminal: a line now and then
 
     def begin(self, rows):
         self.rows = dict(rows)
@@ -164,7 +164,7 @@ class Display:
         self.drawn, self.last_draw = len(lines), time.time()
 
     def plain_line(self):
-        """Where the running ones are, after ten seconds and then every minute."""
+        """Where the running ones are, after three seconds and then every minute."""
         if time.time() < self.next_line:
             return
         self.next_line = time.time() + 60
