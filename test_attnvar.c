@@ -1216,6 +1216,41 @@ static void test_threads(void) {
     omp_set_num_threads(before);
 }
 
+// Weights so large that scores pass 1000: 100 steps on one batch stay finite and bring the loss down.
+static void test_extreme_training(void) {
+    for (int kind = 0; kind < VARIANTS; kind++) {
+        char name[64], layers[3] = {variants[kind].letter, variants[kind].letter, 0};
+        snprintf(name, sizeof name, "trains with extreme scores: %s", variants[kind].name);
+        if (!variants[kind].forward || !wanted(name)) continue;
+        Config c = config_of(&(Case){layers, 16, 16, 1, 1, 24, 8, 2, 0, 0, 0});
+        Run r;
+        run_open(&r, &c, 3);
+        for (int l = 0; l < 2; l++)
+            for (size_t e = 0; e < r.m.layer[l].wq->size; e++)
+                r.m.layer[l].wq->w[e] *= 40, r.m.layer[l].wk->w[e] *= 40;
+        AdamW a = {0.9, 0.99, 1e-8, 0.01, 1};
+        for (int n = 0; n < 16; n++) r.inputs[n] = n * 5 % 16, r.targets[n] = n * 7 % 16;
+        double first = 0, loss = 0, least = 1e300;     // the largest score, where it was smallest
+        for (int step = 1; step <= 100; step++) {
+            loss = run_backward(&r);
+            if (step == 1) first = loss;
+            double largest = 0;
+            for (int i = 0; i < 8; i++) {               // a key's score, or the query's with itself
+                const float *q = r.m.layer[1].q + i * 16, *k = r.m.layer[1].k + i * 16;
+                double x = 0;
+                for (int e = 0; e < 16; e++)
+                    x += (double)q[e] * (double)k[e] / 4 * (kind == NONAPPROX ? 1 / (1 + exp(-(double)q[e])) : 1);
+                largest = fmax(largest, fabs(x));
+            }
+            least = fmin(least, largest);
+            adamw(&r.m, &a, step, 1e-2, gradient_norm(&r.m, step, loss));       // ends the program if not finite
+        }
+        check(isfinite(loss) && loss < first / 4 && least > 1000, name,
+              "loss %.3f -> %.5f in 100 steps, scores to %.0f or more", first, loss, least);
+        run_close(&r);
+    }
+}
+
 void float_tests(const char *filter, int *ran_passed, int *ran_failed) {
     wanted_name = filter;
     int threads = omp_get_max_threads();
@@ -1230,6 +1265,7 @@ void float_tests(const char *filter, int *ran_passed, int *ran_failed) {
     test_causal("float");
     test_prefix("float");
     test_threads();
+    test_extreme_training();
     *ran_passed = passed, *ran_failed = failed;
 }
 
