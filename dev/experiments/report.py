@@ -51,7 +51,8 @@ font-size:.87rem;max-width:none}
 figure{margin:0}
 .table{overflow-x:auto;margin:.8em 0;max-width:100%}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--soft);padding-bottom:.3em}
+caption{text-align:left;color:var(--soft);padding-bottom:.3em;position:sticky;left:0;
+max-width:min(42em,calc(100vw - 3em))}
 th,td{padding:4px 9px;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
 td{white-space:nowrap}.words td{white-space:normal}
 th:first-child,td:first-child,.words td,.words th{text-align:left}
@@ -180,7 +181,8 @@ def said(unit, x, error=None):
         "score": 0, "times": 2, "rank": 2, "accuracy": 2}.get(unit, 3), "")
     end = {"nats": " nats", "times": " times"}.get(unit, end)
     more = "" if error is None else f" ± {scale * error:.{digits}f}"
-    return f"{scale * x:.{digits}f}{more}{end}"
+    shown = f"{scale * x:.{digits}f}"
+    return (shown if float(shown) else shown.lstrip("-")) + more + end      # no -0
 
 
 def check_line(check):
