@@ -63,13 +63,16 @@ def frame(svg, group, top, bottom, left, right):
         svg.line(svg.x(value), top, svg.x(value), bottom)
         svg.text(svg.x(value), bottom + 16, short(value), "middle", 11, "soft")
     level, last = 0, None
-    for name, loss in sorted(floors(group), key=lambda floor: floor[1]):
+    known = sorted(floors(group), key=lambda floor: floor[1])
+    for i, (name, loss) in enumerate(known):
         x = svg.x(loss)
         level = 1 - level if last is not None and x - last < 84 else 0
         last = x
         y = top - 8 - 13 * level
         svg.line(x, y + 3, x, bottom, "axis", stroke_dasharray="4 3", stroke_width=1.4)
         anchor = "end" if x + 36 > right + 10 else "start" if x < left + 36 else "middle"
+        if i + 1 < len(known) and svg.x(known[i + 1][1]) < x + 36:      # clear of the next line
+            anchor, x = "end", x + 8
         svg.text(x, y, f"{name} {loss:.2f}", anchor, 11, "soft")
 
 
