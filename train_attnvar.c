@@ -1,7 +1,7 @@
 /* train_attnvar.c: what is attention made of, and what is each part worth?
 
-This file trains a small Qwen2.5-style language model in which every layer's attention may be
-replaced by one of seven variants, each relaxing one design principle of standard attention,
+This file trains a small Qwen2.5-style language model in which every layer's attention is
+one of seven variants: the standard one, and six that each relax one design principle of it,
 after "Deconstructing Attention" (Xue, Moosavi, Aletras, arXiv 2510.11602). Every variant has its
 forward and its backward pass written out; nothing is left to a library. It is a reference: plain
 C11, libc, libm and, if there, OpenMP. No framework: one model, one optimizer, float32, CPU.
@@ -37,7 +37,7 @@ Map of this file
     10  evaluation and sampling
     11  command line and main
 
-Notation, the same everywhere
+Notation; where a comment gives a letter a meaning of its own, that one holds there
     B   batch: sequences a step            V   vocabulary
     R   rows: the batch, then the anchor rows of rndembqk and fixedseqqk that are still needed
         behind a layer; Rin: before it; Rmax: before the first; M: rows with q and k of their own
@@ -45,11 +45,13 @@ Notation, the same everywhere
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
     s   = 1/sqrt(dh)                       d.. a gradient: dq is dLoss/dq, of q's shape
-    '   a matrix transposed (k'), a function's derivative (f')
+    '   a matrix transposed (k'), a function's derivative (f'); dy/dx is a derivative as well
+    *   between vectors: element by element    [l = j]  1 if it holds, else 0
     x W in an equation has W (in,out), as in the paper; stored is its transpose w (out,in), as in
         Hugging Face, so that the code computes x w'
     Arrays are row-major: x (R,T,C) has x[r][t][c] at x + (r*T + t)*C + c.
-    i is a query position, j <= i a key position, g_i = dLoss/do_i.
+    i is a query position, j <= i a key position, both from 0; g_i = dLoss/do_i. The equations of a
+    mixer are those of one row and one head.
 
 One block, the Qwen2.5 decoder layer; two of these lines are all that the variants touch (*):
 
@@ -514,7 +516,7 @@ static void rope(float *x, const float *cs, int sign, int R, int T, int H, int d
     }
 }
 
-// SwiGLU: y = SiLU(gate) up, SiLU(x) = x sigmoid(x).   all (N,F)
+// SwiGLU: y = SiLU(gate) * up, SiLU(x) = x sigmoid(x).   all (N,F)
 static void swiglu_forward(float *y, const float *gate, const float *up, size_t N, int F) {
 #pragma omp parallel for
     for (size_t n = 0; n < N; n++) {
@@ -597,7 +599,8 @@ static void crossentropy_forward(float *loss, unsigned char *right, float *logit
     }
 }
 
-// Of the mean over the scored positions: dx_v = (p_v - [v = target]) / scored, in place of p.
+// The loss is the mean over the scored positions: dx_v = (p_v - [v = target]) / scored, in place
+// of p.
 static void crossentropy_backward(float *probs, const int *target, int scored, size_t N, int V) {
 #pragma omp parallel for
     for (size_t n = 0; n < N; n++) {
@@ -610,11 +613,12 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // ------------------------------------------------------------------------------------------------
 // 4  Mixers
 //
-// A mixer is what stands between the projections and Wo: it gets q, k, v and returns o. The seven
-// use the same parameters (Wq, bq, Wk, bk, Wv, bv, Wo), so all models of a size are equally large.
+// A mixer is what stands between the projections and Wo: it gets q, k, v and returns o. (mlp alone
+// gets q and k and returns u, which Wv then projects to o.) The seven use the same parameters (Wq,
+// bq, Wk, bk, Wv, bv, Wo), so all models of a size are equally large.
 // Every chapter has the same parts: the idea, the equations, what changed from standard, what is
 // kept for the backward pass, the gradient, the cost (multiply-adds count as two FLOPs, a layer,
-// without the projections), forward, backward, an exercise.
+// without the projections), forward, backward (4.5 to 4.7 use standard's), an exercise.
 //
 // The contract.   q (M,T,NH,dh), k (M,T,NKV,dh), v (R,T,NKV,dh), o (R,T,NH,dh), stat (M,NH,T,2),
 // where M is the number of rows that have queries and keys of their own: all R of them, or one
@@ -640,8 +644,8 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 // ---- 4.1  standard -----------------------------------------------------------------------------
 //
 // The idea. Each position asks (q), each offers (k), and the answer is an average of the values,
-// weighted by how well they match. All four principles: it mixes tokens, by a softmax of dot
-// products, the weights depend on the sequence, queries and keys come from the layer's own input.
+// weighted by how well they match. All four principles hold: it mixes tokens; by a softmax of dot
+// products; the weights depend on the sequence; queries and keys come from the layer's own input.
 //
 //     x_ij = s q_i.k_j            q, k after RoPE
 //     A_ij = exp(x_ij) / sum_{l<=i} exp(x_il)                   the map, causal
@@ -655,12 +659,14 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 //          dx_ij = A_ij dA_ij - A_ij sum_l A_il dA_il = A_ij (dA_ij - c_i) with
 //          c_i = sum_l A_il dA_il = g_i.(sum_l A_il v_l) = g_i.o_i: dh products instead of T. Then
 //          dq_i = s sum_j dx_ij k_j;  dk_j = s sum_i dx_ij q_i;  dv_j = sum_i A_ij g_i.
-// Cost:    2 R T^2 C forward, 5 R T^2 C backward: grows with the square of the length.
+// Cost:    2 R T^2 C forward, 5 R T^2 C backward (two and five products over the T^2/2 pairs with
+//          j <= i): grows with the square of the length.
 //
 // The code is shared with every variant that has a T x T map. What may differ is handed in: the
 // weights of a row (Weigh), and through M whose map it is.
 
-// A row of n scores x = q.k (not yet scaled) becomes its weights A, in place; stat gets two floats.
+// A row of n scores x = q.k (not scaled) becomes z_i A_ij, in place, and stat[1] = 1/z_i: o is
+// divided by z_i, dh products a row, instead of the n weights. stat[0] is the maximum, if any.
 typedef void (*Weigh)(float *x, float *stat, float s, int n);
 // Scores x become weights A again, and dA becomes the gradient of q.k, both in place; c = c_i.
 typedef void (*WeighBackward)(float *x, float *da, const float *stat, float c, float s, int n);
@@ -741,7 +747,7 @@ static void attend_forward(float *o, float *stat, const float *q, const float *k
                     weigh(row, stat + stat_at(r, i0 + i, h, &m), s, seen);
                     memset(row + seen, 0, (size_t)(keys - seen) * sizeof(float));
                 }
-                for (int user = r * served; user < (r + 1) * served; user++) {          // o = A v
+                for (int user = r * served; user < (r + 1) * served; user++) {   // z o = (z A) v
                     float *ou = o + at(user, i0, h, &m, m.NH);
                     multiply(ou, C, NULL, 0, rows(map, ld), packed_head(vp, user, kv, &m),
                              m.T, n, m.dh, keys);
@@ -832,15 +838,16 @@ static void standard_backward(float *dq, float *dk, float *dv, const float *g, c
 // The idea. Take token mixing away and keep everything else: the three projections become a gated
 // MLP of hidden width C, applied to each position by itself.
 //
-//     o_i = (SiLU(q_i) * k_i) Wv + bv        q = n Wq + bq is the gate, k = n Wk + bk goes up
+//     o_i = (SiLU(q_i) * k_i) Wv + bv        q = n Wq + bq is the gate, k = n Wk + bk goes up;
+//                                            n = RMSNorm(h), the normed input of the block
 //
 // Changed: no position sees another, so no map. Wv comes last: the mixer's result u = SiLU(q) * k
 //          is what Wv projects, and the block calls them in that order. No RoPE, no QK-norm: q and
 //          k are not compared with anything. (The paper's "MLP"; its equal parameter counts and
 //          its cost tables fit hidden width C with Wo kept.)
-// Kept:    q, k, u.
+// Kept:    q, k, u, o.
 // Gradient: that of SwiGLU, section 3: with du = do Wv', dq = du k SiLU'(q), dk = du SiLU(q).
-// Cost:    about 5 R T C: linear in the length, no cache when decoding.
+// Cost:    about 5 R T C forward: linear in the length, no cache when decoding.
 //
 // Under grouped-query attention k has fewer channels than q and the product has no shape: refused.
 
@@ -853,7 +860,7 @@ static void mlp_backward(float *dq, float *dk, const float *du, const float *q, 
     swiglu_backward(dq, dk, du, q, k, (size_t)m.R * m.T, m.NH * m.dh);
 }
 
-// Exercise: the start-up block prints the bigram floor. Why does a uniform mlp model end there?
+// Exercise: the program prints the bigram floor when it starts. Why does a uniform mlp end there?
 
 // ---- 4.3  approx -------------------------------------------------------------------------------
 //
@@ -870,7 +877,8 @@ static void mlp_backward(float *dq, float *dk, const float *du, const float *q, 
 // Changed: the weights of a row, nothing else.
 // Kept:    q, k, v, o and 1/z_i.
 // Gradient: df_ij = (g_i.v_j - c_i) / z_i with c_i = g_i.o_i as before; dx_ij = f'(x_ij) df_ij, and
-//          f'(x) = 1 + x. Where the softmax has A_ij, its own derivative, here is (1 + x_ij)/z_i.
+//          f'(x) = 1 + x. exp is its own derivative, so with the softmax f'/z is A_ij again; here
+//          it is (1 + x_ij)/z_i.
 // Cost:    as standard. f is a polynomial of q_i.k_j, so the sums over j can also be kept as a
 //          state of D = 1 + dh + dh(dh+1)/2 features, and no map is formed: 4 R T D C FLOPs, linear
 //          in T, less than the square beyond T ~ (dh+1)(dh+2). The tests hold both forms equal.
@@ -918,8 +926,8 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 
 // ---- 4.4  nonapprox ----------------------------------------------------------------------------
 //
-// The idea. Keep the softmax, relax the pair: each KEY has one score, whoever asks. The map of a
-// row is then the row above, scaled down to make room for the new key, and o_i is a running average
+// The idea. Keep the softmax, relax the pair: each KEY has one score, whoever asks. Row i of
+// the map is then row i - 1, scaled down to make room for the new key, and o_i is a running average
 // with a data-dependent gate: attention in linear time, without any approximation.
 //
 //     u_j = SiLU(q_j)             the query at the key's own position
@@ -927,7 +935,7 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //     A_ij = exp(x_j) / sum_{l<=i} exp(x_l)
 //     o_i = sum_{j<=i} A_ij v_j
 //
-// as gates, with Z_i = sum_{j<=i} exp(x_j), a_i = exp(x_i)/Z_i, b_i = Z_{i-1}/Z_i = 1 - a_i:
+// with gates: Z_i = sum_{j<=i} exp(x_j), a_i = exp(x_i)/Z_i, b_i = Z_{i-1}/Z_i = 1 - a_i (b_0 = 0):
 //
 //     o_i = b_i o_{i-1} + a_i v_i
 //
@@ -957,8 +965,8 @@ static int head_parts(const Mix *m) {
     return min_int(each, m->NKV);
 }
 
-// Head h, positions i0 to i1: scores x_i in stat become gates a_i, b_i, and o_i follows. past holds
-// the maximum m and Z of the positions before.
+// Head h, positions i0 to i1 - 1: scores x_i in stat become gates a_i, b_i, and o_i follows. past
+// holds the maximum m and Z of the positions before.
 static void nonapprox_scan(float *o, float *stat, float *past, const float *v, int r, int h, int i0,
                            int i1, const Mix *m) {
     for (int i = i0; i < i1; i++) {
@@ -1076,15 +1084,16 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 // queries and keys make one map, which mixes the values of every sequence.
 //
 //     A = softmax(s Q0 K0')       causal, RoPE; Q0, K0 from the anchor's row alone
-//     o_r = A v_r                 for every row r, the anchor's own among them
+//     o_r = A v_r                 for every row r; the anchor's, too, where a later layer needs it
 //
 // Changed: whose q and k make the map: the anchor's (M = 1), where standard takes each row's own.
 // Kept:    Q0, K0 (one row), v, o of all rows; two floats a row of the one map.
 // Gradient: as standard, except that the map has R users, so dA_ij = sum_r g_ri.v_rj and
 //          c_i = sum_r g_ri.o_ri. It flows through Q0, K0 into the anchor's row and down its
 //          blocks: the only way to Wq and Wk. The random input, N(0, 0.02^2), is never trained.
-// Cost:    (1 + R) T^2 C forward: one map instead of R, and one more row in the blocks.
-
+// Cost:    (1 + R) T^2 C forward, (3 + 2 R) T^2 C backward: one map instead of R; and one more row
+//          in the blocks.
+//
 // Its mixer is standard's, called with M = 1. (In the backward pass a thread takes a whole
 // key/value head of the one map, so no more threads than such heads have work.)
 
@@ -1095,23 +1104,24 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 // The idea. The same anchor, but it reads a text: its tokens are fixed (the first T of the training
 // data, or of --anchor FILE), their embeddings are the current ones.
 //
-//     A = softmax(s Q0 K0'),  o_r = A v_r
+//     A = softmax(s Q0 K0')       causal, RoPE; Q0, K0 from the anchor's row alone
+//     o_r = A v_r                 as rndembqk
 //
 // Changed: the anchor's input (section 6). Against rndembqk nothing else.
 // Kept:    as rndembqk.
 // Gradient: as rndembqk; it ends in the embedding table, at the anchor's tokens.
 // Cost:    as rndembqk.
 
-// Exercise: feed a standard model the anchor's own text. Why do both compute the same?
+// Exercise: feed a standard model the anchor's own text. Why does fixedseqqk compute the same?
 
 // ---- 4.7  staticembqk --------------------------------------------------------------------------
 //
-// The idea. Queries and keys depend on the sequence but not on the layer: every layer computes them
-// from the token embeddings e, so its map knows which tokens there are and where, not what earlier
-// layers made of them.
+// The idea. Queries and keys depend on the sequence but not on the hidden state: every layer makes
+// them from the token embeddings e, with weights of its own, so its map knows which tokens there
+// are and where, not what earlier layers made of them.
 //
-//     q, k = RMSNorm_l(e) Wqk + b,  e = Emb(t);  v from the hidden state
-//     then as standard
+//     q = RMSNorm_l(e) Wq + bq,  k = RMSNorm_l(e) Wk + bk;  v from the hidden state
+//     then as standard            e: what enters the first block; RMSNorm_l: layer l's own norm
 //
 // Changed: the rows that Wq and Wk project: the normed e, by layer l's own norm (raw, their std of
 //          0.02 would make the first scores 2500 times smaller). In layer 1 e is h: standard.
@@ -1259,7 +1269,7 @@ typedef struct {
     float *final;               // (B,T,C) what leaves the last block
     float *angles;              // (T,dh/2,2) RoPE: cosine, sine
     float *n, *dn, *dres;       // (Rmax,T,C) normed rows, their gradient, the residual stream's
-    float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: normed input rows, gradient; of the rows
+    float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: normed rows e, their gradient, e's
     float *dq, *dk, *dv, *dout; // (Rmax,T,C) of the mixer's inputs and of its output o
     float *dprenorm;            // (Rmax,T,C) of q or k before QK-norm
     float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
@@ -1619,7 +1629,7 @@ static void block_backward(Model *m, int l) {
 
     // mid = h + o Wo
     linear_backward(m->dout, L->wo->g, NULL, m->dres, L->o, L->wo->w, N, C, C, false);
-    // o = mix(q, k, v). An anchor that ends here was only projected to q and k: nothing yet to add.
+    // o = mix(q, k, v). An anchor that ends here gave q and k only: its gradient starts from zero.
     Source from = qk_source(m, l);
     rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
     memset(m->dres + N * C, 0, (Nin - N) * C * sizeof(float));
