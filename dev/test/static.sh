@@ -3,7 +3,7 @@
 # why), cppcheck; each if it is installed. Findings that are known to be wrong stand below, as
 #     text of the finding | text of its line | why it is wrong
 # and everything else fails, as does a known finding of a tool that ran but did not report it again.
-# About four minutes; `make static`, not part of `make check`.
+# About a minute; `make static`, not part of `make check`.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 dir=$(mktemp -d) || exit 1
