@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Does README.md say what is true? `make readme-check` (ten minutes), `readme.py --fast` (in CI).
+"""Does README.md say what is true? `make readme-check` (minutes), `readme.py --fast` (in CI).
 
-In a copy of the project: every command of README's code blocks runs as it stands, and what
-the README says that it prints is compared with what it prints. Words must be equal; of numbers,
-those that a machine's vectors or clock change (losses, megabytes, tokens/s) have a tolerance each.
-The table of variants is computed again from results.csv.
---fast: trainings end after a few steps, and make's targets are left out."""
+In a copy of the project: every command of README's code blocks runs; ./train_attnvar and make's
+targets as they stand, other trainings for a few steps. What the README says that ./train_attnvar
+prints is compared with what it prints. Words must be equal; of numbers, those that a machine's
+vectors or clock change (losses, megabytes, tokens/s) have a tolerance each. The table of variants
+is computed again from results.csv.
+--fast: ./train_attnvar ends after step 50, and make's targets are left out."""
 import csv
 import math
 import os
@@ -160,7 +161,7 @@ def check_commands(text, fast):
             if default and fast:        # its data, its schedule: up to step 50 the run is itself
                 code, out = run(folder, ["sh", "-c", "./train_attnvar | sed -u '/^step *50 /q'"], 120)
             else:
-                code, out = run(folder, command + SHORT * (fast and training), 1800)
+                code, out = run(folder, command + SHORT * (training and not default), 900)
             result(code == 0, "README: " + " ".join(command), "exit code %d: %s" % (code, out[-300:]))
             if default:
                 check_output(text, out, 50 if fast else 1 << 30)
