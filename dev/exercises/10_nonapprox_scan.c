@@ -10,7 +10,7 @@
 
        a_i = exp(x_i) / Z_i,   b_i = Z_{i-1} / Z_i (b_0 = 0),   o_i = b_i o_{i-1} + a_i v_i
 
-   and write a, b (T) and o (T,dh). T may be 200000, so work that grows with T^2 does not end.
+   and write a, b (T) and o (T,dh). T may be 500000, so work that grows with T^2 does not end.
 
    Hint. Scores beyond 1000 occur, and exp() of them is no float: keep m_i = max(m_{i-1}, x_i), and
    Z relative to it, Z_i exp(-m_i). When the maximum rises, what has been summed shrinks by
