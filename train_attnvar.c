@@ -70,8 +70,12 @@ Floats are the only precision. The tests compile this file a second time with `f
 `double` to compare every gradient with finite differences, so nothing here may assume 4 bytes. */
 
 #define _POSIX_C_SOURCE 200809L
+#define _DARWIN_C_SOURCE        // what macOS hides beside POSIX's own
+#define _FILE_OFFSET_BITS 64    // files beyond 2 GB, also where off_t has 32 bits
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
@@ -85,6 +89,23 @@ Floats are the only precision. The tests compile this file a second time with `f
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef _WIN32                   // MinGW-w64
+#define INT WINDOWS_INT
+#include <windows.h>
+#undef INT
+#include <sys/locking.h>
+#define mkdir(path, mode) mkdir(path)
+#define fsync(file) _commit(file)
+#define rename(from, to) (MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING) ? 0 : (errno = EACCES))
+#define aligned_alloc(to, bytes) _aligned_malloc(bytes, to)
+#define realloc(p, bytes) _aligned_realloc(p, bytes, 64)
+#define free(p) _aligned_free(p)
+#define sysconf(name) 0L        // not known; a lack of memory is noticed when it is allocated
+#define O_CLOEXEC _O_NOINHERIT
+#define SIGHUP SIGBREAK
+#elif defined F_FULLFSYNC       // macOS, where fsync stops at the drive's own memory
+#define fsync(file) (fcntl(file, F_FULLFSYNC) && fsync(file))
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #else
@@ -92,6 +113,13 @@ static int omp_get_thread_num(void) { return 0; }
 static int omp_get_num_threads(void) { return 1; }
 static int omp_get_max_threads(void) { return 1; }
 static void omp_set_num_threads(int n) { (void)n; }
+#endif
+#if defined _MSC_VER || __STDC_VERSION__ < 201112L
+#error "this is C11: add -std=c11; on Windows use MinGW-w64 or WSL, not MSVC"
+#elif __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "this machine is big-endian: no other could read its files, and it would misread theirs"
+#elif FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
+#error "float arithmetic would be rounded otherwise than float: on x86 add -msse2 -mfpmath=sse"
 #endif
 typedef float float32;      // four bytes on disk, also where the tests make every float a double
 #ifdef ATTNVAR_DOUBLE       // set by the tests alone: from here on every float is a double
@@ -130,18 +158,80 @@ static void *allocate(size_t bytes, const char *what) {
     return p;
 }
 
-// Set by SIGINT and SIGTERM: the run ends after the step it is in. A second one ends it at once.
-static volatile sig_atomic_t interrupted;
+// The system's services beyond C, for POSIX, Windows and, where it has them, WebAssembly (WASI).
+#pragma GCC diagnostic ignored "-Wunused-function"
+#ifdef _WIN32                           // binary files; a console that shows paths as they are
+__attribute__((constructor)) static void begin(void) {
+    _fmode = _O_BINARY;
+    SetConsoleOutputCP(GetACP());
+}
+#endif
+
+// Paths are UTF-8, also on Windows, where the manifest that the Makefile links in sees to it.
+static FILE *open_file(const char *path, const char *mode) { return fopen(path, mode); }
+static bool replace_file(const char *from, const char *to) { return rename(from, to) == 0; }
+
+static bool make_folder(const char *path) {         // is it there now?
+    struct stat info;
+    return mkdir(path, 0777) == 0 || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
+}
+
+// To the disk, not only to the system: a file's bytes, a folder's names.
+static bool flush_file(FILE *f) { return fflush(f) == 0 && fsync(fileno(f)) == 0; }
+static bool flush_folder(const char *path) {
+    int file = open(path, O_RDONLY);
+    if (file < 0) return errno == EACCES;           // Windows opens no folder
+    bool done = fsync(file) == 0 || errno == EINVAL;            // EINVAL: needs no flushing
+    close(file);
+    return done;
+}
+
+// 1: the folder is this process's until it ends in any way; 0: it is another's; -1: the system or
+// the file system has no locks, or the lock's file cannot be made (errno).
+static int lock_folder(const char *path) {
+    char name[PATH_MAX + 32];
+    snprintf(name, sizeof name, "%s/lock", path);
+    int file = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (file < 0) return -1;
+#ifdef _WIN32
+    if (_locking(file, _LK_NBLCK, 1) == 0) return 1;
+#elif defined F_SETLK
+    if (fcntl(file, F_SETLK, &(struct flock){.l_type = F_WRLCK}) == 0) return 1;
+#else
+    errno = ENOTSUP;
+#endif
+    int error = errno;
+    close(file);
+    errno = error;
+    return error == EACCES || error == EAGAIN ? 0 : -1;
+}
+
+// SIGINT, SIGTERM or SIGHUP (Windows: Ctrl-C, Ctrl-Break, a closing console) end the run after the
+// step it is in. A second one ends it at once, but for SIGHUP, which a terminal sends twice.
+static volatile sig_atomic_t interrupted;           // by which of them
 static void on_signal(int number) {
+    if (interrupted && number != SIGHUP) signal(number, SIG_DFL), raise(number);
     interrupted = number;
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+#ifdef _WIN32
+    signal(number, on_signal);
+    while (number == SIGBREAK) Sleep(1000);         // Windows ends the program when this returns
+#endif
 }
 
 static void catch_signals(void) {
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    for (int i = 0; i < 3; i++) {
+#ifdef SA_RESTART
+        struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+        sigaction(numbers[i], NULL, &before);
+        if (before.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+#else
+        signal(numbers[i], on_signal);
+#endif
+    }
+#ifdef SIGXFSZ
     signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
+#endif
 }
 
 static double seconds(void) {
@@ -1469,12 +1559,10 @@ static void model_allocate(Model *m, uint64_t seed) {
     const Config *c = &m->c;
     size_t copies = m->frozen ? 1 : 4;
     size_t need = copies * m->parameters * sizeof(float) + m->activation_bytes + work_bytes(c);
-#ifdef _SC_PHYS_PAGES
     double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if (have > 0 && (double)need > have)
         fail("the model needs %.0f MB of memory and this machine has %.0f: choose a smaller "
              "--batch, --seq or --size", (double)need / 1e6, have / 1e6);
-#endif
     m->store = allocate(copies * m->parameters * sizeof(float), "weights, gradients and moments");
     m->activations = allocate(m->activation_bytes, "activations");
     carve(m, &(Arena){(char *)m->activations, 0});

@@ -24,6 +24,10 @@ wait_for_row() {    # wait_for_row FOLDER STEP: until log.csv holds the step, or
     while kill -0 "$pid" 2>/dev/null && ! grep -q "^$2," "$1/log.csv" 2>/dev/null; do sleep 0.01; done
 }
 
+# A shell without job control has background programs ignore SIGINT, and ignored it stays; here it is
+# not ignored. The program keeps the process's number.
+heeding_int() { exec perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' "$@"; }
+
 little="--data text --val val --dim 32 --heads 2 --ffn 48 --seq 64 --batch 8 --steps 60 --eval-every 7
         --eval-batches 1 --log-every 10 --sample 0 --save-every 6"
 
@@ -52,21 +56,42 @@ result $ok "log.csv has six decimals" "$(sed -n 2p straight/log.csv)"
 
 # ---- the whole command again with --resume is no contradiction; SIGINT does as SIGTERM
 rm -rf again
-"$program" $little --layout NSNS --out again > out1 2>&1 & pid=$!
+heeding_int "$program" $little --layout NSNS --out again > out1 2>&1 & pid=$!
 wait_for_row again 8
 kill -INT $pid; wait $pid; code=$?
+[ $code -eq 130 ] && ok=yes || ok=no
+result $ok "SIGINT: exit code 130" "exit code $code: $(tail -1 out1)"
 "$program" $little --layout NSNS --out again --resume > out2 2>&1 && ok=yes || ok=no
 result $ok "the same command with --resume" "$(tail -1 out2)"
 rm -rf whole
 "$program" $little --layout NSNS --out whole > out1 2>&1
 same "the same command with --resume = straight" whole again
 
+# ---- a signal that is ignored when the program starts, as under nohup, stays ignored; SIGHUP, which a
+# closing terminal sends more than once, saves, however often it comes
+for ignored in HUP ''; do
+    rm -rf hung
+    ( [ -z "$ignored" ] || trap '' $ignored
+      exec "$program" $little --layout SS --layers 2 --steps 100000 --save-every 0 --out hung ) > out1 2>&1 & pid=$!
+    wait_for_row hung 8
+    for i in 1 2 3; do kill -HUP $pid 2>/dev/null; done
+    if [ -n "$ignored" ]; then
+        sleep 0.3
+        kill -0 $pid 2>/dev/null && [ ! -e hung/model.safetensors ] && ok=yes || ok=no
+        result $ok "an ignored SIGHUP stays ignored" "$(tail -1 out1)"
+        kill -TERM $pid
+    fi
+    wait $pid; code=$?
+    [ $code -gt 128 ] && [ -e hung/model.safetensors ] && grep -q 'saved in hung' out1 && ok=yes || ok=no
+    result $ok "SIGHUP${ignored:+ is ignored, then SIGTERM} saves" "exit code $code: $(tail -1 out1)"
+done
+
 # ---- a second signal ends the run at once, within a step of seconds; nothing is saved
 "$program" --data text --val val --dim 256 --heads 4 --layers 8 --ffn 1024 --seq 256 --batch 32 --steps 3 \
     --threads 1 --out quit > out1 2>&1 & pid=$!
 while kill -0 $pid 2>/dev/null && [ ! -e quit/log.csv ]; do sleep 0.05; done
 sleep 0.3
-kill -INT $pid; sleep 0.1; kill -TERM $pid
+kill -TERM $pid; sleep 0.1; kill -TERM $pid
 wait $pid 2>/dev/null
 code=$?
 [ $code -gt 130 ] && [ ! -e quit/model.safetensors ] && ok=yes || ok=no
