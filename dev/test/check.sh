@@ -89,6 +89,10 @@ part_notes() {
     check "dev/notes: the eighth variant applies, its gradients, 20 steps" dev/notes/eighth_check.sh
 }
 
+part_tokens() {
+    check "bpe.py: the tokenizers library's ids, the committed shards" python3 dev/test/test_bpe.py
+}
+
 part_ports() {
     check "builds for the port" clean_build train_attnvar
     check "the Python port: golden vectors, first losses" python3 dev/ports/attnvar.py --quick --program ./train_attnvar
@@ -105,7 +109,7 @@ part_exercises() {
 
 # The longest first, so that no core is idle in the end.
 parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang experiments mutations
-       exercises ports learning notes"
+       exercises ports learning tokens notes"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1
