@@ -96,6 +96,7 @@ part_tokens() {
 part_ports() {
     check "builds for the port" clean_build train_attnvar
     check "the Python port: golden vectors, first losses" python3 dev/ports/attnvar.py --quick --program ./train_attnvar
+    check "the JavaScript port: golden vectors, losses, checkpoints, samples" dev/test/ports.sh ./train_attnvar
     check "golden vectors notice a port's mistakes" python3 dev/test/port_mistakes.py
 }
 part_experiments() {
