@@ -294,8 +294,10 @@ static uint64_t random_stream(uint64_t seed, int stream) {
 enum { VECTOR_BYTES = 64, MR = 12 };    // 32 registers of 16 floats: 24 hold the tile
 #elif defined __AVX__
 enum { VECTOR_BYTES = 32, MR = 6 };     // 16 registers of 8 floats: 12 hold the tile
-#elif defined __ARM_NEON
-enum { VECTOR_BYTES = 16, MR = 12 };    // AArch64: 32 registers of 4 floats
+#elif defined __aarch64__
+enum { VECTOR_BYTES = 16, MR = 12 };    // 32 registers of 4 floats
+#elif defined __wasm__
+enum { VECTOR_BYTES = 16, MR = 4 };     // engines keep 8 in registers, hardly more
 #elif defined __GNUC__
 enum { VECTOR_BYTES = 16, MR = 6 };     // such as x86-64 without options: 16 of 4 floats
 #else
@@ -390,10 +392,13 @@ static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat 
 #define COUNT_FLOPS(n) ((void)0)
 #endif
 
+// Made by make_work(): two blocks of b, NC x KC each; then for each thread GROUP panels of a.
+static float *panels;
+
 // c (M,N) = c0 + a b by the calling thread. b is packed, and of its depth the first K rows count.
 static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
                      const float *packed_b, int depth, int M, int N, int K) {
-    float group[GROUP * MR * KC];
+    float *group = panels + 2 * NC * KC + (size_t)omp_get_thread_num() * GROUP * MR * KC;
     bool packed = N > FEW * NR;
     COUNT_FLOPS(2.0 * M * N * K);
     for (int k0 = 0; k0 < K; k0 += KC) {
@@ -440,8 +445,6 @@ static int grid_height(int pa, int pb, int nt) {
     }
     return best;
 }
-
-static float *panels;       // two blocks of b, NC x KC each: made by make_work()
 
 // c = c0 + a b by all threads. c0 = NULL: c = a b; c0 = c: c += a b; ldc0 = 0: c0 is a bias row.
 static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Mat b,
@@ -1512,14 +1515,14 @@ static size_t heads_floats(const Config *c) {           // the batch, and at mos
 }
 
 static size_t work_bytes(const Config *c) {
-    size_t thread = 2 * map_floats(c) + queries_floats(c);
+    size_t thread = (size_t)GROUP * MR * KC + 2 * map_floats(c) + queries_floats(c);
     return sizeof(float) * ((size_t)2 * NC * KC + 3 * heads_floats(c)
                             + omp_get_max_threads() * thread);
 }
 
 static void make_work(const Config *c) {
     int nt = omp_get_max_threads();
-    panels = allocate((size_t)2 * NC * KC * sizeof(float), "packed panels");
+    panels = allocate(((size_t)2 * NC + nt * GROUP * MR) * KC * sizeof(float), "packed panels");
     for (int i = 0; i < 3; i++)
         packed_heads[i] = allocate(heads_floats(c) * sizeof(float), "packed heads");
     work = allocate(nt * sizeof *work, "the threads");
