@@ -73,10 +73,25 @@ is "recall: tokens scored" "$(value tokens < e.json)" 3072
 yes_if "recall: accuracy as training printed" below "$(value accuracy < e.json)" "$printed" 0.00006
 "$tools/eval_attnvar" ids $quick --json > e.json
 is "tokens: bits a byte are not known" "$(value bits_per_byte < e.json)" null
-awk 'BEGIN { for (i = 0; i < 256; i++) print 2 }' > lengths
-"$tools/eval_attnvar" ids $quick --json --token-bytes lengths > e.json
-yes_if "tokens of two bytes: half the bits" below "$(value bits_per_byte < e.json)" \
-       "$(value loss < e.json | awk '{ printf "%.9f", $1 / log(2) / 2 }')" 1e-6
+# a table of bytes, and of pairs of them that no text here has
+{ awk 'BEGIN { for (i = 0; i < 256; i++) printf "%02x\n", i }'; echo "0001 0 1"; echo "000102 256 2"; } > table
+"$tools/eval_attnvar" ids $quick --json --tokenizer table > e.json
+yes_if "tokens of one byte: as many bits" below "$(value bits_per_byte < e.json)" \
+       "$(value loss < e.json | awk '{ printf "%.9f", $1 / log(2) }')" 1e-6
+# the same text in 1,024 tokens: bits a byte from nats a token
+"$train" --data "$root/dev/data/austen_val_1024.bin" --val "$root/dev/data/austen_val_1024.bin" --vocab 1024 --dim 16 \
+    --layers 2 --layout SN --ffn 24 --seq 16 --batch 4 --steps 3 --sample 0 --eval-batches 3 --out words --threads 1 > words.log 2>&1
+bpe="--tokenizer $root/dev/data/tokens.txt"
+"$tools/eval_attnvar" words $quick --windows 12 --json $bpe > e.json
+is "bits a byte of tokens: the scored tokens' bytes" "$(value tokens < e.json)" 192
+if command -v python3 > /dev/null; then
+    yes_if "bits a byte of tokens" below "$(value bits_per_byte < e.json)" "$(python3 -c "
+import math, struct, sys
+raw = open('$root/dev/data/austen_val_1024.bin', 'rb').read()
+ids = struct.unpack('<193H', raw[1024:1024 + 386])[1:]
+size = [len(bytes.fromhex(line.split()[0])) for line in open('$root/dev/data/tokens.txt')]
+print($(value loss < e.json) * 192 / math.log(2) / sum(size[i] for i in ids))")" 1e-6
+fi
 
 # ---- context: with the full length it is the last position of a window; shorter, an earlier one
 head -c 17 val > window
@@ -136,9 +151,12 @@ is "acc, as counted from the scores" "$(value acc < e.json)" "$(acc '1 1 1 1 1 1
 is "acc by tokens, likewise" "$(value acc_by_tokens < e.json)" "$(acc '2 3 4 5 3 3 3 3')"
 is "acc by bytes, likewise" "$(value acc_by_bytes < e.json)" "$(acc '2 3 4 5 3 3 3 3')"
 is "chance" "$(value chance < e.json)" 0.25
-awk 'BEGIN { for (i = 0; i < 256; i++) print i == 32 ? 9 : 1 }' > lengths   # a space is 9 bytes long
-"$tools/eval_attnvar" SS $quick --json --no-loss --choices quiz1 --scores --token-bytes lengths > e.json
-is "acc by bytes of other lengths" "$(value acc_by_bytes < e.json)" "$(acc '10 11 12 13 11 11 11 11')"
+"$tools/eval_attnvar" words $quick --json --no-loss --choices quiz1 --scores $bpe > e.json
+is "a quiz in bytes becomes tokens: acc by bytes" "$(value acc_by_bytes < e.json)" "$(acc '2 3 4 5 3 3 3 3')"
+is "its mean over tokens: \" dddd\" are 5, \" go\" is one" "$(value acc_by_tokens < e.json)" \
+   "$(acc "$(for c in " a" " bb" " ccc" " dddd" " is" " as" " we" " go"; do
+             "$tools/generate_attnvar" words $quick $bpe --as ids --tokens 1 --prompt "$c" 2> out | awk '{ printf "%d ", NF - 1 }'
+         done)")"
 if command -v python3 > /dev/null; then
     python3 "$root/prepro_data.py" cloze text --count 40 --context 9 --length 6 --out cloze.bin > out
     python3 "$root/prepro_data.py" lastword text --count 40 --passage 14 --out last.bin > out
@@ -213,6 +231,10 @@ is "cache bytes of standard" "$("$tools/generate_attnvar" SS $quick --tokens 9 -
 is "cache bytes of mlp" "$("$tools/generate_attnvar" MM $quick --tokens 9 --prompt "It" --json | value cache_bytes)" 0
 is "cache bytes of nonapprox" "$("$tools/generate_attnvar" NN $quick --tokens 9 --prompt "It" --json | value cache_bytes)" $((2 * (16 + 2 * 4) * 4))
 is "cache bytes of approx" "$("$tools/generate_attnvar" AA $quick --tokens 9 --prompt "It" --json | value cache_bytes)" $((2 * 4 * 15 * 5 * 4))
+"$tools/generate_attnvar" words $quick $bpe --tokens 3 --prompt "It was so very kind" > a 2> out
+is "a prompt in tokens comes back as text" "$(head -c 19 a)" "It was so very kind"
+"$tools/inspect_attnvar" words $quick $bpe --maps wordmaps --text "It was so" --json > e.json
+is "maps of tokens: the tokens" "$(sed 's/.*"tokens":\[//; s/\].*//' e.json)" '"It"," was"," so"'
 is "ids in, ids out" "$("$tools/generate_attnvar" ids $quick --tokens 3 --prompt-ids 5,299 2> out | wc -w)" 5
 
 # ---- what is refused
@@ -251,7 +273,14 @@ head -c 1100 quiz2 > cut; $e "cut" -- SS --choices cut
 { quiz 2 1 90; row 1 0 "a" "b" "c"; } > bad; $e "example 0 is damaged" -- SS --choices bad
 { quiz 3 1 90; row 0 0 "a" "b" "c"; } > bad; $e "version 3, expected 1 or 2" -- SS --choices bad
 { quiz 2 1 90; row 0 0 "a" "b" "12345678901234567"; } > bad; $e "choice 1 of example 0 has 17 tokens" -- SS --choices bad
-echo x > bad; $e "--token-bytes bad: expected whole numbers" -- SS --token-bytes bad
+echo xyz > bad; $e "--tokenizer bad: line 1 is 'xyz'" "hexadecimal" -- SS --tokenizer bad
+echo 01 > bad; $g "--tokenizer bad: line 1 is not the byte 00" "bpe.py" -- SS --tokenizer bad
+{ cat table; echo "0000 0 259"; } > bad; $i "line 259" "two tokens before it" -- ids --tokenizer bad
+{ cat table; echo "0000 0"; } > bad; $i "line 259" "two tokens before it" -- ids --tokenizer bad
+$e "line 257 is '0001 0 1'" "at most 256 lines" -- SS --tokenizer table
+: > empty; $e "--tokenizer empty: is empty" -- SS --tokenizer empty
+$e "--tokenizer none: No such file" -- SS --tokenizer none
+head -n 256 table > bad; $g "not bytes" "--tokenizer FILE" -- ids --tokenizer bad --prompt "text"
 $i "--format 'png'" "csv" -- SS --format png
 $i "--text and --ids are for --maps" -- SS --text hello
 $i "17 tokens of text: expected 1 to 16" -- SS --maps new --text "This is too long."

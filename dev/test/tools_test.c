@@ -308,7 +308,39 @@ static void utf8(void) {
     }
 }
 
-int main(void) {
+// Text becomes the tokens that Hugging Face's library gives it (dev/golden/bpe/make_ids.js).
+static void tokens_of_text(const char *root) {
+    static char text[1 << 15], path[4096];
+    static int ids[1 << 15];
+    TokenTable table;
+    const char *names[] = {"data/tokens.txt", "golden/bpe/text.txt", "golden/bpe/ids.txt"};
+    int wrong = 0, n = 0, id;
+    snprintf(path, sizeof path, "%s/dev/%s", root, names[0]);
+    table_read(&table, path, 1024);
+    snprintf(path, sizeof path, "%s/dev/%s", root, names[1]);
+    FILE *f = fopen(path, "rb");
+    size_t bytes = f ? fread(text, 1, sizeof text, f) : 0;
+    if (f) fclose(f);
+    int count = table_encode(&table, text, bytes, ids);
+    snprintf(path, sizeof path, "%s/dev/%s", root, names[2]);
+    f = fopen(path, "r");
+    for (; f && fscanf(f, "%d", &id) == 1; n++) wrong += n < count && ids[n] != id;
+    if (f) fclose(f);
+    check(n > 10000 && n == count && wrong == 0, "tokens of a text: %d, the library's %d, %d of "
+          "them others", count, n, wrong);
+    Text out = {0};
+    Utf8 utf8 = {0};
+    const char *sentence = "\xe2\x80\x9cYes\xe2\x80\x9d \xc3\xa9t\xc3\xa9, it\xe2\x80\x99s";
+    count = table_encode(&table, sentence, strlen(sentence), ids);
+    for (int i = 0; i < count; i++) token_put(&table, ids[i], &utf8, &out);
+    check(strcmp(out.s, sentence) == 0, "tokens back to text: '%s'", out.s);
+    check(table_encode(&(TokenTable){0}, "\xff a", 3, ids) == 3 && ids[0] == 255 && ids[1] == 32,
+          "without a table a byte is its own token");
+    free(out.s);
+    table_free(&table);
+}
+
+int main(int argc, char **argv) {
     static const char *const layers[] = {"SSS", "MMM", "AAA", "NNN", "RRR", "FFF", "EEE", "MSMS",
                                          "ASAS",
                                          "NSNS", "RSRS", "FSFS", "ESES", "SMANRFE", "EFRNAMS",
@@ -335,6 +367,13 @@ int main(void) {
     features_of();
     draws();
     utf8();
+    (void)argc;
+    char *slash = strrchr(argv[0], '/');            // dev/test/tools_test: two folders down
+    char root[4096] = ".";
+    if (slash && slash - argv[0] >= 8 && slash - argv[0] < 4096 &&
+        strncmp(slash - 8, "dev/test", 8) == 0)
+        snprintf(root, sizeof root, "%.*s.", (int)(slash - argv[0] - 8), argv[0]);
+    tokens_of_text(root);
     printf("instruments, in double: %d passed, %d failed\n", passed, failed);
     return failed > 0;
 }

@@ -37,25 +37,11 @@ static void add_mean(Text *t, const char *name, const Mean *m) {
 
 // ---- the length of tokens ----------------------------------------------------------------------
 
-// Bytes of every token (V): 1 where tokens are bytes; else from a text file of whole numbers, one a
-// token; else NULL: not known.
-static int *read_token_bytes(const char *path, int V, bool bytes) {
-    if (!path && !bytes) return NULL;
+// Bytes of every token (V): 1 where tokens are bytes, else by the table; without one NULL.
+static int *token_lengths(const TokenTable *table, int V, bool bytes) {
+    if (!table->n && !bytes) return NULL;
     int *length = allocate(V * sizeof *length, "the tokens' lengths");
-    for (int v = 0; v < V; v++) length[v] = 1;
-    if (!path) return length;
-    FILE *f = fopen(path, "r");
-    int n = 0, c = 0, first = 0;
-    if (!f) fail("--token-bytes %s: %s", path, strerror(errno));
-    while ((first = fscanf(f, "%d", &c)) == 1) {
-        if (c < 0 || n == V)
-            fail("--token-bytes %s: number %d is %d, expected %d lengths of 0 bytes or more", path,
-                 n, c, V);
-        length[n++] = c;
-    }
-    if (first != EOF || n == 0) fail("--token-bytes %s: expected whole numbers, one a token", path);
-    for (; n < V; n++) length[n] = 0;               // padding of the vocabulary
-    fclose(f);
+    for (int v = 0; v < V; v++) length[v] = token_length(table, v);
     return length;
 }
 
@@ -278,6 +264,34 @@ static void quiz_read(Quiz *quiz, const char *path, int V) {
     free(raw);
 }
 
+// Replaces the bytes of a quiz by the table's tokens, each part by itself. A quiz that has a token
+// above 255 holds tokens already and stays.
+static void quiz_encode(Quiz *quiz, const TokenTable *table) {
+    int n = 0, *next = quiz->tokens;
+    char part[65536];
+    for (int e = 0; e < quiz->count; e++) {
+        const Example *x = &quiz->example[e];
+        for (int p = 0; p <= x->choices; p++) n += p ? x->length[p - 1] : x->context;
+    }
+    for (int i = 0; i < n; i++)
+        if (quiz->tokens[i] > 255) return;
+    quiz->longest = 0;
+    for (int e = 0; e < quiz->count; e++) {
+        Example *x = &quiz->example[e];
+        const int *byte = x->tokens;
+        int most = 0;
+        x->tokens = next;
+        for (int p = 0; p <= x->choices; p++) {
+            int *length = p ? &x->length[p - 1] : &x->context;
+            for (int i = 0; i < *length; i++) part[i] = (char)byte[i];
+            byte += *length;
+            next += *length = table_encode(table, part, (size_t)*length, next);
+            if (p && *length > most) most = *length;
+        }
+        if (x->context + most > quiz->longest) quiz->longest = x->context + most;
+    }
+}
+
 // One row of a batch: context and choice, all but the last token as input.
 typedef struct {
     int example, choice, T, first;      // T inputs; the choice's first token is the target at first
@@ -424,7 +438,7 @@ static void report_quiz(Text *t, const QuizScore *q, const Quiz *quiz, bool json
         if (q->by_bytes.n > 0)
             text_add(t, "            %.4f +- %.4f by the mean over bytes\n", mean_of(&q->by_bytes),
                      mean_error(&q->by_bytes));
-        else text_add(t, "            n/a by the mean over bytes: give --token-bytes FILE\n");
+        else text_add(t, "            n/a by the mean over bytes: give --tokenizer FILE\n");
     }
     if (q->word.n > 0)
         text_add(t, "last words  %.0f: accuracy %.4f +- %.4f, perplexity %.2f a word, %.3f a "
@@ -440,7 +454,7 @@ static void report_quiz(Text *t, const QuizScore *q, const Quiz *quiz, bool json
 typedef struct {
     char *data;                 // a file a line
     Wholes contexts;
-    const char *choices, *skip, *token_bytes;
+    const char *choices, *skip, *tokenizer;
     int windows, targets, batch, threads, positions, scores, no_loss, json;
 } Options;
 
@@ -457,7 +471,8 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         {"targets", WHOLE, &o->targets, 1, 1 << 24, "tokens that --context scores for each length"},
         {"choices", WORD, &o->choices, 0, 0, "file of questions or last words [none]"},
         {"scores", SWITCH, &o->scores, 0, 0, "with --json: every choice's sum of ln p, too"},
-        {"token-bytes", WORD, &o->token_bytes, 0, 0, "file of each token's bytes [bytes: 1 each]"},
+        {"tokenizer", WORD, &o->tokenizer, 0, 0,
+         "tokens.txt of dev/scale/bpe.py, for bits a byte and for choices [bytes]"},
         {"skip", WORD, &o->skip, 0, 0, "drop non-standard layers' blocks, mixers; both: in turn"},
         {"batch", WHOLE, &o->batch, 1, 65536, "sequences at a time; changes no result"},
         {"threads", WHOLE, &o->threads, 1, 1024, "threads [OMP_NUM_THREADS, or all cores]"},
@@ -474,7 +489,8 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         "--choices: a choice's score is the sum of ln p of its tokens after the context; acc\n"
         "takes the highest sum, mean over tokens, mean over bytes. Examples with one choice are\n"
         "last words: right if each of its tokens is the likeliest. A context too long for the\n"
-        "trained length loses its beginning; how often is said.\n",
+        "trained length loses its beginning; how often is said. With --tokenizer, a file of bytes\n"
+        "(no token above 255) is encoded first, each part by itself.\n",
         args, sizeof args / sizeof *args);
     const char *skips[] = {"none", "blocks", "mixers", "both"};
     int known = 0;
@@ -532,6 +548,7 @@ int main(int argc, char **argv) {
     const char *folder;
     Model m;
     Quiz quiz = {0};
+    TokenTable table = {0};
     Text t = {0};
     read_options(&o, argc, argv, &folder);
     static Settings s;              // its texts live as long as the program
@@ -540,10 +557,12 @@ int main(int argc, char **argv) {
     s.c.batch = o.batch;
     bool needs_data = !o.no_loss || o.contexts.n > 0;
     if (needs_data) open_evaluation(&data, &s, o.data, trained);
+    if (o.tokenizer) table_read(&table, o.tokenizer, s.c.vocab);
     if (o.choices) quiz_read(&quiz, o.choices, s.c.vocab);
+    if (o.choices && table.joins) quiz_encode(&quiz, &table);
     check_options(&o, &s.c, &data, &quiz);
     bool bytes = needs_data ? data_is_bytes(&data) : s.c.vocab == 256;
-    int *length = read_token_bytes(o.token_bytes, s.c.vocab, bytes);
+    int *length = token_lengths(&table, s.c.vocab, bytes);
     for (int i = 0; i < o.contexts.n; i++)
         if (o.contexts.value[i] > s.c.seq) s.c.seq = o.contexts.value[i];
     check_config(&s.c);
@@ -564,6 +583,7 @@ int main(int argc, char **argv) {
     }
     if (o.json) text_add(&t, "]}\n");
     print_text(&t);
+    table_free(&table);
     free(length), free(quiz.example), free(quiz.tokens), free(o.data);
     data_close(&data);
     free_work(omp_get_max_threads());

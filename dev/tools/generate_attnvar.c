@@ -510,10 +510,11 @@ static double plain_read(size_t bytes) {
 }
 
 typedef struct {
-    const char *prompt, *prompt_ids, *anchors, *as;
+    const char *prompt, *prompt_ids, *anchors, *as, *tokenizer;
     double temperature, top_p;
     int tokens, top_k, seed, threads, check, profile, bandwidth, json;
-    bool bytes, keys;
+    bool text, keys;            // tokens are shown by their bytes; the anchors' keys are kept
+    TokenTable table;           // of --tokenizer
 } Options;
 
 static void read_options(Options *o, int argc, char **argv, const char **folder) {
@@ -527,7 +528,9 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         {"top-p", NUMBER, &o->top_p, 1e-9, 1, "draw from the fewest tokens of this probability"},
         {"seed", WHOLE, &o->seed, 0, INT_MAX, "of the draws"},
         {"anchors", WORD, &o->anchors, 0, 0, "rndembqk, fixedseqqk: keep the maps, or the keys"},
-        {"as", WORD, &o->as, 0, 0, "show tokens as bytes or ids [bytes if the vocabulary is 256]"},
+        {"tokenizer", WORD, &o->tokenizer, 0, 0, "tokens.txt of dev/scale/bpe.py [bytes]"},
+        {"as", WORD, &o->as, 0, 0,
+         "show tokens as bytes or ids [bytes if the vocabulary is 256 or with --tokenizer]"},
         {"check", SWITCH, &o->check, 0, 0, "compare every step with a full forward pass"},
         {"profile", SWITCH, &o->profile, 0, 0, "show the time a token takes, by position"},
         {"bandwidth", SWITCH, &o->bandwidth, 0, 0, "compare with a plain read of 512 MB"},
@@ -554,19 +557,19 @@ static int *read_prompt(const Options *o, int V, int *count) {
     size_t most = strlen(o->prompt_ids ? o->prompt_ids : text) + 1;
     int *tokens = allocate((most + o->tokens) * sizeof *tokens, "the tokens");
     *count = 0;
-    if (!o->prompt_ids && !o->bytes && !o->prompt) {        // ids: begin with token 0
+    bool known = o->tokenizer ? o->table.joins : o->text;   // how text becomes tokens
+    if (!o->prompt_ids && !known && !o->prompt) {           // begin with token 0
         *count = 1;
         return tokens;
     }
     if (!o->prompt_ids) {
-        if (!o->bytes)
-            fail("--prompt is text, this model's tokens are not bytes: give --prompt-ids 3,41,9");
+        if (!known)
+            fail("--prompt is text, this model's tokens are not bytes: give --tokenizer FILE with "
+                 "the tokens that each token joins, or --prompt-ids 3,41,9");
         if (!*text) fail("--prompt is empty: expected at least one byte");
-        for (; *text; text++) {
-            if ((unsigned char)*text >= V)
-                fail("--prompt has byte %d, the vocabulary is %d", (unsigned char)*text, V);
-            tokens[(*count)++] = (unsigned char)*text;
-        }
+        *count = table_encode(&o->table, text, strlen(text), tokens);
+        for (int i = 0; i < *count; i++)
+            if (tokens[i] >= V) fail("--prompt has byte %d, the vocabulary is %d", tokens[i], V);
         return tokens;
     }
     const Arg id = {"prompt-ids", WHOLE, NULL, 0, V - 1, NULL};
@@ -590,7 +593,7 @@ typedef struct {
 // Adds a token to the text, and prints it unless the output is JSON.
 static void show(Story *s, const Options *o, Utf8 *utf8, int token) {
     Text piece = {0};
-    if (o->bytes) utf8_put(utf8, token > 255 ? 256 : token, &piece);
+    if (o->text) token_put(&o->table, token, utf8, &piece);
     else text_add(&piece, "%d ", token);
     if (piece.n) text_add(&s->text, "%s", piece.s);
     if (!o->json) print_text(&piece);
@@ -751,7 +754,8 @@ int main(int argc, char **argv) {
     static Settings s;              // its texts live as long as the program
     s = checkpoint_settings(folder, o.threads);
     int trained = s.c.seq;
-    o.bytes = o.as ? strcmp(o.as, "bytes") == 0 : s.c.vocab == 256;
+    o.text = o.as ? strcmp(o.as, "bytes") == 0 : s.c.vocab == 256 || o.tokenizer;
+    if (o.tokenizer) table_read(&o.table, o.tokenizer, s.c.vocab);
     story.tokens = read_prompt(&o, s.c.vocab, &story.prompted);
     int L = story.prompted + o.tokens - 1;          // the last token is not looked at
     s.c.batch = 1;
@@ -771,6 +775,7 @@ int main(int argc, char **argv) {
         fail("--check: a step is %.2e away from the full forward pass, expected 1e-4 at most",
              story.worst);
     free(story.tokens), free(story.took), free(story.text.s);
+    table_free(&o.table);
     decoder_close(&d);
     free_work(omp_get_max_threads());
     model_free(&m);

@@ -186,7 +186,7 @@ static double percentile(const Scores *s, double p) {
 
 typedef struct {
     char *data;                 // a file a line
-    const char *text, *ids, *maps, *format;
+    const char *text, *ids, *maps, *format, *tokenizer;
     int windows, batch, threads, cost, json, force;
 } Options;
 
@@ -198,6 +198,7 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         {"windows", WHOLE, &o->windows, 1, 1 << 20, "windows of the data to average over"},
         {"maps", WORD, &o->maps, 0, 0, "folder for the attention maps of --text [none]"},
         {"text", WORD, &o->text, 0, 0, "the text of --maps [the first window of the data]"},
+        {"tokenizer", WORD, &o->tokenizer, 0, 0, "of --text: tokens.txt of dev/scale/bpe.py [bytes]"},
         {"ids", WORD, &o->ids, 0, 0, "the same as token ids: 3,41,9"},
         {"format", WORD, &o->format, 0, 0, "of the maps: csv, pgm, or both"},
         {"force", SWITCH, &o->force, 0, 0, "overwrite maps that are there"},
@@ -379,7 +380,8 @@ static int write_maps(const Model *m, const Options *o) {
 }
 
 // The tokens of --text or --ids; *count of them.
-static int *map_tokens(const Options *o, const Config *c, const Data *d, int *count) {
+static int *map_tokens(const Options *o, const Config *c, const Data *d, const TokenTable *table,
+                       int *count) {
     const char *text = o->text ? o->text : o->ids;
     int *tokens = allocate(((text ? strlen(text) : 0) + c->seq + 1) * sizeof *tokens, "the tokens");
     *count = 0;
@@ -389,9 +391,10 @@ static int *map_tokens(const Options *o, const Config *c, const Data *d, int *co
         *count = c->seq;
         free(targets);
     }
-    if (o->text && c->vocab < 256)
-        fail("--text is bytes, the vocabulary is %d: give --ids 3,41,9", c->vocab);
-    for (; o->text && *text; text++) tokens[(*count)++] = (unsigned char)*text;
+    if (o->text && (c->vocab < 256 || (table->n && !table->joins)))
+        fail("--text is bytes, the vocabulary is %d%s: give --ids 3,41,9", c->vocab,
+             table->n ? ", and the table of --tokenizer does not say which tokens to join" : "");
+    if (o->text) *count = table_encode(table, text, strlen(text), tokens);
     const Arg id = {"ids", WHOLE, NULL, 0, c->vocab - 1, NULL};
     for (; o->ids; text++) {
         size_t length = strcspn(text, ",");
@@ -539,12 +542,14 @@ int main(int argc, char **argv) {
     static Data data;
     const char *folder;
     Model m;
+    TokenTable table = {0};
     Text t = {0};
     read_options(&o, argc, argv, &folder);
     static Settings s;              // its texts live as long as the program
     s = checkpoint_settings(folder, o.threads);
     s.c.batch = o.cost ? o.batch : 1;
     check_config(&s.c);
+    if (o.tokenizer) table_read(&table, o.tokenizer, s.c.vocab);
     if (!(o.maps && (o.text || o.ids))) open_evaluation(&data, &s, o.data, s.c.seq);
     model_open(&m, &s, folder);
     text_add(&t, "{");
@@ -556,12 +561,23 @@ int main(int argc, char **argv) {
         else print_cost(&m, cost);
         free(cost);
     } else if (o.maps) {
-        int count, *tokens = map_tokens(&o, &s.c, &data, &count);
+        int count, *tokens = map_tokens(&o, &s.c, &data, &table, &count);
         model_forward(&m, tokens, 1, count);
         int files = write_maps(&m, &o);
         if (o.json) {
             text_add(&t, ",\"positions\":%d,\"files\":%d,\"maps\":", count, files);
             add_string(&t, o.maps);
+            text_add(&t, ",\"tokens\":[");
+            for (int i = 0; i < count; i++) {               // each by its own bytes
+                Text piece = {0};
+                Utf8 utf8 = {0};
+                token_put(&table, tokens[i], &utf8, &piece);
+                utf8_end(&utf8, &piece);
+                text_add(&t, i ? "," : "");
+                text_quote(&t, piece.s ? piece.s : "");
+                free(piece.s);
+            }
+            text_add(&t, "]");
         } else printf("%d files in %s: maps of %d x %d, a layer and head each\n", files, o.maps,
                       count, count);
         free(tokens);
@@ -585,6 +601,7 @@ int main(int argc, char **argv) {
     if (!o.json) t.s[0] = 0;
     print_text(&t);
     free(o.data);
+    table_free(&table);
     free_work(omp_get_max_threads());
     model_free(&m);
     return 0;

@@ -227,6 +227,125 @@ static void utf8_put(Utf8 *u, int byte, Text *out) {
     }
 }
 
+// ---- tokens and their bytes --------------------------------------------------------------------
+
+// What dev/scale/bpe.py writes as tokens.txt: a line a token, its bytes in hexadecimal, then, if it
+// joins two tokens, those. Tokens 0 to 255 are the bytes. Without a table a token is its own byte.
+typedef struct {
+    const char *path;
+    int n;                      // tokens in the table; 0: there is no table
+    unsigned char *text;        // the bytes of all tokens, one after the other
+    int *start;                 // (n + 1) where those of a token begin
+    int *left, *right;          // (n) the tokens that it joins; -1: none
+    bool joins;                 // some token joins two: text can be encoded
+} TokenTable;
+
+static void table_read(TokenTable *t, const char *path, int V) {
+    enum { LONGEST = 1 << 16 };
+    FILE *f = fopen(path, "rb");
+    size_t bytes = 0, room = 0;
+    char *line = allocate(LONGEST, "a line of the table");
+    if (!f) fail("--tokenizer %s: %s; expected the tokens.txt of dev/scale/bpe.py", path,
+                 strerror(errno));
+    *t = (TokenTable){.path = path};
+    t->start = allocate((V + 1) * sizeof *t->start, "the tokens' bytes");
+    t->left = allocate(V * sizeof *t->left, "the tokens' parts");
+    t->right = allocate(V * sizeof *t->right, "the tokens' parts");
+    for (; fgets(line, LONGEST, f); t->n++) {
+        size_t digits = strspn(line, "0123456789abcdef");
+        int left = -1, right = -1, end = 0, last = 0;
+        sscanf(line + digits, " %n%7d %7d %n", &end, &left, &right, &last);
+        bool joins = left >= 0 || right >= 0;
+        if (t->n == V || digits % 2 || line[digits + (joins ? last : end)] ||
+            (joins && (left < 0 || right < 0 || left >= t->n || right >= t->n || t->n < 256)))
+            fail("--tokenizer %s: line %d is '%.*s': expected at most %d lines (the vocabulary), "
+                 "each a token's bytes in hexadecimal and, from line 257 on, two tokens before it",
+                 path, t->n + 1, (int)min_int(60, (int)strcspn(line, "\r\n")), line, V);
+        if (bytes + digits / 2 > room) {
+            room = 2 * (bytes + digits / 2);
+            if (!(t->text = realloc(t->text, room))) fail("no memory for %zu bytes", room);
+        }
+        for (size_t i = 0; i < digits; i += 2) {
+            const char hex[3] = {line[i], line[i + 1], 0};
+            t->text[bytes++] = (unsigned char)strtol(hex, NULL, 16);
+        }
+        if (t->n < 256 && (digits != 2 || t->text[bytes - 1] != t->n))
+            fail("--tokenizer %s: line %d is not the byte %02x: expected the tokens.txt of "
+                 "dev/scale/bpe.py", path, t->n + 1, t->n);
+        t->start[t->n + 1] = (int)bytes;
+        t->left[t->n] = left, t->right[t->n] = right;
+        t->joins |= joins;
+    }
+    if (t->n == 0) fail("--tokenizer %s: is empty; expected a token's bytes on each line", path);
+    for (int v = t->n; v < V; v++) t->start[v + 1] = (int)bytes;    // padding of the vocabulary
+    free(line);
+    fclose(f);
+}
+
+static void table_free(TokenTable *t) {
+    free(t->text), free(t->start), free(t->left), free(t->right);
+    *t = (TokenTable){0};
+}
+
+// The kind of the character at s, which has n bytes left, by bpe.py's classes, and its length. In
+// UTF-8, U+0080 to U+00BF begin with C2, U+2000 to U+2BFF with E2 80 to E2 AF; every other byte
+// beyond ASCII belongs to a letter, also one that is not UTF-8.
+static int text_class(const unsigned char *s, size_t n, int *length) {
+    *length = 1;
+    if (*s == ' ' || (*s >= '\t' && *s <= '\r')) return ' ';
+    if (*s >= '0' && *s <= '9') return '0';
+    if ((*s >= 'A' && *s <= 'Z') || (*s >= 'a' && *s <= 'z')) return 'a';
+    if (*s < 0x80) return '.';
+    if (*s == 0xc2 && n > 1 && s[1] >> 6 == 2) return *length = 2, '.';
+    if (*s == 0xe2 && n > 2 && s[1] >= 0x80 && s[1] <= 0xaf && s[2] >> 6 == 2)
+        return *length = 3, '.';
+    return 'a';
+}
+
+// Bytes of the first word: letters, digits or others, each with at most one space in front; else
+// white space, of which the last character is left to a word that follows.
+static size_t word_length(const unsigned char *s, size_t n) {
+    int length;
+    size_t first = s[0] == ' ' && n > 1 && text_class(s + 1, n - 1, &length) != ' ', end = first;
+    int class = text_class(s + first, n - first, &length);
+    while (end < n && text_class(s + end, n - end, &length) == class) end += (size_t)length;
+    return class == ' ' && end < n && end > 1 ? end - 1 : end;
+}
+
+// Turns n bytes into tokens (room for n of them); returns how many. In every word the pair that was
+// learned first is joined wherever it occurs, then the next one.
+static int table_encode(const TokenTable *t, const char *text, size_t n, int *tokens) {
+    int count = 0;
+    for (size_t at = 0, word; at < n; at += word) {
+        const unsigned char *s = (const unsigned char *)text + at;
+        int *mine = tokens + count, m = (int)(word = t->n ? word_length(s, n - at) : n);
+        for (int i = 0; i < m; i++) mine[i] = s[i];
+        for (int v = 256; v < t->n && m > 1; v++) {
+            int kept = 0;
+            for (int i = 0; i < m; i++, kept++) {
+                bool pair = i + 1 < m && mine[i] == t->left[v] && mine[i + 1] == t->right[v];
+                mine[kept] = pair ? v : mine[i];
+                i += pair;
+            }
+            m = kept;
+        }
+        count += m;
+    }
+    return count;
+}
+
+// Bytes of a token; without a table 1.
+static int token_length(const TokenTable *t, int token) {
+    return t->n ? t->start[token + 1] - t->start[token] : 1;
+}
+
+// Adds a token's bytes to a text.
+static void token_put(const TokenTable *t, int token, Utf8 *u, Text *out) {
+    if (!t->n) utf8_put(u, token > 255 ? 256 : token, out);
+    for (int i = 0; i < token_length(t, token) && t->n; i++)
+        utf8_put(u, t->text[t->start[token] + i], out);
+}
+
 // ---- JSON --------------------------------------------------------------------------------------
 
 // A number that comes back as it was, if 9 digits suffice; JSON has no infinity and no NaN.
