@@ -7,7 +7,7 @@
    - the closed forms of nonapprox's indicators equal those of its explicit map, and indicators of
      maps that are known take their known values;
    - the features of approx multiply to its polynomial; draws obey top-k and top-p; bytes become
-     valid UTF-8.
+     valid UTF-8; text becomes the tokens of a table. Run it from the project's folder.
 
 One line for each failure, then "N passed, N failed"; exits with 1 if any failed. */
 
@@ -309,21 +309,17 @@ static void utf8(void) {
 }
 
 // Text becomes the tokens that Hugging Face's library gives it (dev/golden/bpe/make_ids.js).
-static void tokens_of_text(const char *root) {
-    static char text[1 << 15], path[4096];
+static void tokens_of_text(void) {
+    static char text[1 << 15];
     static int ids[1 << 15];
     TokenTable table;
-    const char *names[] = {"data/tokens.txt", "golden/bpe/text.txt", "golden/bpe/ids.txt"};
     int wrong = 0, n = 0, id;
-    snprintf(path, sizeof path, "%s/dev/%s", root, names[0]);
-    table_read(&table, path, 1024);
-    snprintf(path, sizeof path, "%s/dev/%s", root, names[1]);
-    FILE *f = fopen(path, "rb");
+    table_read(&table, "dev/data/tokens.txt", 1024);
+    FILE *f = fopen("dev/golden/bpe/text.txt", "rb");
     size_t bytes = f ? fread(text, 1, sizeof text, f) : 0;
     if (f) fclose(f);
     int count = table_encode(&table, text, bytes, ids);
-    snprintf(path, sizeof path, "%s/dev/%s", root, names[2]);
-    f = fopen(path, "r");
+    f = fopen("dev/golden/bpe/ids.txt", "r");
     for (; f && fscanf(f, "%d", &id) == 1; n++) wrong += n < count && ids[n] != id;
     if (f) fclose(f);
     check(n > 10000 && n == count && wrong == 0, "tokens of a text: %d, the library's %d, %d of "
@@ -340,7 +336,7 @@ static void tokens_of_text(const char *root) {
     table_free(&table);
 }
 
-int main(int argc, char **argv) {
+int main(void) {
     static const char *const layers[] = {"SSS", "MMM", "AAA", "NNN", "RRR", "FFF", "EEE", "MSMS",
                                          "ASAS",
                                          "NSNS", "RSRS", "FSFS", "ESES", "SMANRFE", "EFRNAMS",
@@ -367,13 +363,7 @@ int main(int argc, char **argv) {
     features_of();
     draws();
     utf8();
-    (void)argc;
-    char *slash = strrchr(argv[0], '/');            // dev/test/tools_test: two folders down
-    char root[4096] = ".";
-    if (slash && slash - argv[0] >= 8 && slash - argv[0] < 4096 &&
-        strncmp(slash - 8, "dev/test", 8) == 0)
-        snprintf(root, sizeof root, "%.*s.", (int)(slash - argv[0] - 8), argv[0]);
-    tokens_of_text(root);
+    tokens_of_text();
     printf("instruments, in double: %d passed, %d failed\n", passed, failed);
     return failed > 0;
 }
