@@ -992,6 +992,37 @@ static void golden_steps(Golden *g, Model *m) {
              m->tensors[i].w, m->tensors[i].size, "final.", m->tensors[i].name);
 }
 
+// A prompt, and the tokens that are drawn after it: as many as the file has.
+static void golden_sample(Golden *g, Model *m, const int *prompt) {
+    int total = golden_dim(g, "", "sample.tokens", 0), at = golden_at(g, "I32", total, "", "sample.tokens");
+    int prompted = (int)header_number(&g->h, "prompt"), tokens[64];
+    uint64_t rng = random_stream(header_number(&g->h, "sample_seed"), STREAM_SAMPLE);
+    const char *temperature = header_get(&g->h, "temperature");
+    if (!temperature) fail("%s: its metadata has no temperature", g->h.path.s);
+    for (int i = 0; i < total && i < 64; i++) {
+        if (i < prompted) { tokens[i] = prompt[i]; continue; }
+        int seen = min_int(i, m->c.seq);
+        model_forward(m, tokens + i - seen, 1, seen);
+        tokens[i] = draw(next_logits(m), m->c.vocab, strtod(temperature, NULL), &rng);
+    }
+    if ((total > 64 || memcmp(tokens, g->data[at], total * sizeof *tokens)) && !g->wrong[0])
+        snprintf(g->wrong, sizeof g->wrong, "sample.tokens differs");
+    g->use[at] = COMPARED;
+    g->compared++;
+}
+
+// The logits with the mixers, or the blocks, of all layers left out that are not standard.
+static void golden_skip(Golden *g, Model *m, const int *tokens) {
+    static const char *const names[] = {[SKIP_BLOCKS] = "skip.blocks.logits", [SKIP_MIXERS] = "skip.mixers.logits"};
+    for (int skip = SKIP_BLOCKS; skip <= SKIP_MIXERS; skip++) {
+        if (golden_find(g, "", names[skip]) < 0) continue;
+        m->skip = skip;
+        model_forward(m, tokens, m->c.batch, m->c.seq);
+        same(g, "model logits", golden_logits(g, m), (size_t)m->c.batch * m->c.seq * m->c.vocab, "", names[skip]);
+        m->skip = SKIP_NONE;
+    }
+}
+
 static void golden_model(Golden *g, const char *p) {
     Config c = golden_config(g);
     Model m;
@@ -1027,6 +1058,8 @@ static void golden_model(Golden *g, const char *p) {
     same_number(g, "model loss", loss, p, "loss");
     for (int i = m.ntensors - 1; i >= 0; i--)               // the order in which they are computed
         same(g, role_class(&m, &m.tensors[i]), m.tensors[i].g, m.tensors[i].size, "grad.", m.tensors[i].name);
+    golden_skip(g, &m, tokens);
+    golden_sample(g, &m, tokens);
     golden_steps(g, &m);
     model_free(&m), free_work(omp_get_max_threads());
 }

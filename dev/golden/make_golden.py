@@ -258,10 +258,11 @@ def tensor_list(c):
     return out
 
 
-def forward(c, W, anchors, tokens):
+def forward(c, W, anchors, tokens, skip=None):
     """(logits (B,T,V), [h entering each block, and the final norm's input: (B,T,C)]).
 
-    The rows are the batch, then the anchors; every row passes through every block."""
+    The rows are the batch, then the anchors; every row passes through every block. skip leaves out
+    of every layer that is not standard its mixer ("mixers") or all of it ("blocks")."""
     B, T = tokens.shape
     dh = c["dim"] // c["heads"]
     table = W["model.embed_tokens.weight"]
@@ -276,6 +277,9 @@ def forward(c, W, anchors, tokens):
     hidden = []
     for l, letter in enumerate(c["layout"]):
         hidden.append(h[:B])
+        skipped = letter != "S" and skip
+        if skipped == "blocks":
+            continue
         w = {n[len("model.layers.%d." % l):]: t for n, t in W.items() if n.startswith("model.layers.%d." % l)}
         n = rms_norm(h, w["input_layernorm.weight"])
         source = rms_norm(e, w["input_layernorm.weight"]) if letter == "E" else n
@@ -292,13 +296,32 @@ def forward(c, W, anchors, tokens):
                 q = rms_norm(q, w["self_attn.q_norm.weight"])
                 k = rms_norm(k, w["self_attn.k_norm.weight"])
             o = mix(attention_map(letter, q, k, c["rope_base"]), v)
-        h = h + linear(o, w["self_attn.o_proj.weight"])
+        if not skipped:
+            h = h + linear(o, w["self_attn.o_proj.weight"])
         n = rms_norm(h, w["post_attention_layernorm.weight"])
         act = silu(linear(n, w["mlp.gate_proj.weight"])) * linear(n, w["mlp.up_proj.weight"])
         h = h + linear(act, w["mlp.down_proj.weight"])
     hidden.append(h[:B])
     head = W["lm_head.weight"] if c["untied"] else table
     return linear(rms_norm(h[:B], W["model.norm.weight"]), head), hidden
+
+
+SAMPLE = dict(prompt=3, drawn=20, temperature=2.0)
+
+
+def sample(c, W, anchors, prompt, seed):
+    """(the prompt and the drawn tokens, the least distance of a draw from another token's share).
+
+    A token is drawn from the softmax of the last position's logits, divided by the temperature, after
+    a pass over the last T tokens: the first token whose cumulated probability exceeds the draw."""
+    tokens, rng, nearest = list(prompt), RNG(stream(seed, STREAM_SAMPLE)), 1.0
+    for _ in range(SAMPLE["drawn"]):
+        logits = forward(c, W, anchors, torch.tensor([tokens[-c["seq"]:]]))[0][0, -1]
+        upto = torch.cumsum(torch.softmax(logits / SAMPLE["temperature"], 0), 0)
+        u = rng.uniform()
+        tokens.append(int((upto <= u).sum()))
+        nearest = min(nearest, float((upto - u).abs().min()))
+    return tokens, nearest
 
 
 def learning_rate(a, step):
@@ -480,6 +503,14 @@ def model_file(name):
         out["grad." + n] = g
     short = tokens[0][:1, :T - 2]                                       # fewer rows and positions
     out["short.logits"] = forward(c, W, anchors, short)[0]
+    if "S" in layout and len(set(layout)) > 1:
+        for what in "blocks", "mixers":
+            out["skip.%s.logits" % what] = forward(c, W, anchors, tokens[0], what)[0]
+    prompt, sample_seed, nearest = tokens[0, 0, :SAMPLE["prompt"]].tolist(), 0, 0
+    while nearest < 1e-3:                   # so that float32 draws the same tokens
+        sample_seed += 1
+        drawn, nearest = sample(c, W, anchors, prompt, sample_seed)
+    out["sample.tokens"] = torch.tensor(drawn, dtype=torch.int32)
 
     optimizer = torch.optim.AdamW(
         [{"params": [W[n] for n in W if roles[n] == "matrix"], "weight_decay": a["decay"]},
@@ -508,7 +539,8 @@ def model_file(name):
         out["adamw." + key] = torch.tensor(values)
     for n, t in W.items():
         out["final." + n] = t.detach()
-    return out, dict(about="a whole model; see dev/golden/README.md", **c, rms_eps=RMS_EPS, **a)
+    return out, dict(about="a whole model; see dev/golden/README.md", **c, rms_eps=RMS_EPS, **a,
+                     sample_seed=sample_seed, prompt=SAMPLE["prompt"], temperature=SAMPLE["temperature"])
 
 
 INIT_CONFIG = {**BASE, "layout": "SR", "kv_heads": 1, "qk_norm": 1, "untied": 1, "seed": 42}

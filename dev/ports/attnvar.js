@@ -581,12 +581,12 @@ function draw(logits, temperature, rng) {
 }
 
 // The prompt and n more tokens, each drawn after a forward pass over the last T tokens.
-function sample(m, prompt, n, seed) {
+function sample(m, prompt, n, temperature, seed) {
     const tokens = [...prompt], rng = randomStream(seed, STREAM_SAMPLE);
     while (tokens.length < prompt.length + n) {
         const seen = Int32Array.from(tokens.slice(-m.c.seq));
         const logits = modelForward(m, seen, 1, seen.length).subarray(-m.c.vocab);
-        tokens.push(draw(logits, 0.8, rng));
+        tokens.push(draw(logits, temperature, rng));
     }
     return tokens;
 }

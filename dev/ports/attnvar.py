@@ -3,7 +3,7 @@
 
 The seven attention variants, forward and backward, the model around them, AdamW, and training on a
 text, without any package: lists and math, to be read beside train_attnvar.c, whose sections, names
-and order it keeps. Not ported: checkpoints, sampling, recall.
+and order it keeps. Not ported: recall; checkpoints, which attnvar.js beside this file reads.
 
     python3 dev/ports/attnvar.py                            every check, a line each
     python3 dev/ports/attnvar.py mixers.approx              those whose name begins so
@@ -425,7 +425,7 @@ def declare_tensors(m):
 
 def model_plan(c):
     """c: layout, heads, kv_heads, dim, ffn, vocab, seq, qk_norm, untied, rope_base."""
-    m = SimpleNamespace(c=c, tensors={}, layer=[], eps=None, anchor_tokens=None)
+    m = SimpleNamespace(c=c, tensors={}, layer=[], eps=None, anchor_tokens=None, skip=None)
     sources = {VARIANTS[letter].source for letter in c.layout}
     m.anchors = [a for a in (RANDOM_ANCHOR, TEXT_ANCHOR) if a in sources]
     declare_tensors(m)
@@ -490,9 +490,27 @@ def qk_backward(m, w, b, gain, d, raw, x, H, rotates):
 
 
 def block_forward(m, l, h):
-    """Returns the next block's h; keeps in layer l what the backward pass reads."""
+    """Returns the next block's h; keeps in layer l what the backward pass reads.
+    m.skip, for evaluation: "blocks" or "mixers" of the layers that are not standard."""
     L, kind, c = m.layer[l], VARIANTS[m.c.layout[l]], m.c
+    skipped = m.skip and kind.name != "standard"
+    if skipped and m.skip == "blocks":
+        return h
     L.h = h
+    # mid = h + o Wo
+    L.mid = zeros(len(h), c.dim) if skipped else linear_forward(mix(m, l, h), L.wo.w)
+    add_to(L.mid, h)
+    # out = mid + (SiLU(n Wgate) * n Wup) Wdown,  n = RMSNorm(mid)
+    n = rmsnorm_forward(L.mid, L.norm2.w)
+    L.gate, L.up = linear_forward(n, L.wgate.w), linear_forward(n, L.wup.w)
+    out = linear_forward(swiglu_forward(L.gate, L.up), L.wdown.w)
+    add_to(out, L.mid)
+    return out
+
+
+def mix(m, l, h):
+    """Returns o of layer l."""
+    L, kind, c = m.layer[l], VARIANTS[m.c.layout[l]], m.c
     # n = RMSNorm(h);  q, k from their source
     n = rmsnorm_forward(h, L.norm1.w)
     M, first, embeddings = qk_source(m, l)
@@ -507,15 +525,7 @@ def block_forward(m, l, h):
     else:
         L.v = linear_forward(n, L.wv.w, L.bv.w)
         L.o, L.stat = kind.forward(L.q, L.k, L.v, mix_shape(m, l))
-    # mid = h + o Wo
-    L.mid = linear_forward(L.o, L.wo.w)
-    add_to(L.mid, h)
-    # out = mid + (SiLU(n Wgate) * n Wup) Wdown,  n = RMSNorm(mid)
-    n = rmsnorm_forward(L.mid, L.norm2.w)
-    L.gate, L.up = linear_forward(n, L.wgate.w), linear_forward(n, L.wup.w)
-    out = linear_forward(swiglu_forward(L.gate, L.up), L.wdown.w)
-    add_to(out, L.mid)
-    return out
+    return L.o
 
 
 def block_backward(m, l, dres, de):
@@ -673,6 +683,28 @@ def evaluate(m, data, windows, B):
     return total / (windows * T)
 
 
+def draw(logits, temperature, rng):
+    """A token drawn from softmax(logits / temperature)."""
+    largest = max(logits)
+    e = [math.exp((x - largest) / temperature) for x in logits]
+    left = random_uniform(rng) * sum(e)
+    for token, x in enumerate(e):
+        left -= x
+        if left < 0:
+            return token
+    return len(e) - 1
+
+
+def sample(m, prompt, n, temperature, seed):
+    """The prompt and n more tokens, each drawn after a forward pass over the last T tokens."""
+    tokens, rng = list(prompt), random_stream(seed, STREAM_SAMPLE)
+    for _ in range(n):
+        seen = tokens[-m.c.seq:]
+        model_forward(m, seen, 1, len(seen))
+        tokens.append(draw(m.logits[-1], temperature, rng))
+    return tokens
+
+
 # What the table of dev/notes/porting.md is about; `train` and the table's options change it.
 SETTINGS = dict(layout="S", dim=16, heads=2, kv_heads=0, ffn=32, seq=16, batch=2, steps=10,
                 warmup=2, lr=0.03, min_lr=0.003, beta1=0.9, beta2=0.99, adam_eps=1e-8, decay=0.1,
@@ -786,7 +818,7 @@ class Golden:
 
     def same(self, kind, name, got):
         got, wanted = flat(got), self.numbers(name)
-        exact = kind in ("u64", "streams", "uniform")
+        exact = kind in ("u64", "streams", "uniform", "drawn")
         error = (0.0 if got == wanted else math.inf) if exact else relative_error(got, wanted)
         self.errors[kind] = max(error, self.errors.get(kind, 0.0))
         if not error <= TOLERANCE:
@@ -965,6 +997,13 @@ def check_model(g, what):
         g.same("gradients", "grad." + t.name, t.g)
     model_forward(m, tokens[0][:T - 2], 1, T - 2)
     g.same("short", "short.logits", m.logits)
+    for m.skip in "blocks", "mixers":
+        if "skip.%s.logits" % m.skip in g:
+            model_forward(m, tokens[0], B, T)
+            g.same("skip", "skip.%s.logits" % m.skip, m.logits)
+    m.skip = None
+    drawn = sample(m, tokens[0][:c.prompt], g.shape("sample.tokens")[0] - c.prompt, c.temperature, c.sample_seed)
+    g.same("drawn", "sample.tokens", drawn)
     steps = [train_step(m, c, n + 1, tokens[n], targets[n], B, T) for n in range(c.steps)]
     for name, values in reversed(list(zip(("loss", "norm", "lr"), zip(*steps)))):
         g.same("steps", "adamw." + name, values)

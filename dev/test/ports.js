@@ -187,6 +187,13 @@ function goldenModel(g) {
     g.same("loss", [loss]);
     for (const t of [...m.tensors].reverse()) g.same("grad." + t.name, t.g);
     g.same("short.logits", A.modelForward(m, tokens.subarray(0, c.seq - 2), 1, c.seq - 2));
+    for (const skip of ["blocks", "mixers"].filter(what => g.has(`skip.${what}.logits`))) {
+        m.skip = skip;
+        g.same(`skip.${skip}.logits`, A.modelForward(m, batch(tokens, 0), c.batch, c.seq));
+    }
+    m.skip = "none";
+    const prompt = tokens.subarray(0, c.prompt), drawn = g.shape("sample.tokens")[0] - c.prompt;
+    g.same("sample.tokens", A.sample(m, prompt, drawn, c.temperature, c.sample_seed), true);
     const steps = Array.from({length: c.steps}, (_, n) =>
         A.trainStep(m, c, n + 1, batch(tokens, n), batch(targets, n), c.batch, c.seq));
     for (const what of ["lr", "norm", "loss"]) g.same("adamw." + what, steps.map(s => s[what]));
@@ -263,7 +270,7 @@ function training(program, layout, words) {
             check(Math.abs(A.evaluate(read, val, 4 * B, B) - Number(told && told[1])) <= 1e-4, `${what}: skip ${skip}`, String(told));
         }
         read.skip = "none";
-        const tokens = A.sample(read, val.subarray(0, Math.min(32, c.seq)), a.sample, a.seed);
+        const tokens = A.sample(read, val.subarray(0, Math.min(32, c.seq)), a.sample, 0.8, a.seed);
         const shown = tokens.map(t => t === 10 || (t >= 32 && t < 127) ? String.fromCharCode(t) : "?").join("");
         const sample = said.slice(said.indexOf("sample, temperature")).split(":\n").slice(1).join(":\n");
         check(sample === shown + "\n", `${what}: sample`, `${JSON.stringify(shown)}, the program: ${JSON.stringify(sample)}`);
