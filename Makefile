@@ -12,6 +12,7 @@
 #   make dynamic    memory and races while it runs (valgrind, thread sanitizer)
 #   make readme-check   README's commands, run; what it says they print, compared
 #   make coverage   which lines the tests run (gcov)
+#   make web        the page dev/web/attnvar.html: train_attnvar.c as WebAssembly (clang, lld, wasi-libc)
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
@@ -168,9 +169,13 @@ exercise:
 exercises-check: train_attnvar
 	@CC='$(CC)' dev/exercises/check.sh
 
+# The page in which a class trains the variants: dev/web/README.md.
+web:
+	python3 dev/web/build.py
+
 clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
 	      dev/test/tools_test
 
-.PHONY: run quick recall table paper tools test test-model test-commands debug check static mutate bench \
+.PHONY: web run quick recall table paper tools test test-model test-commands debug check static mutate bench \
         bench-quick golden golden-write fuzz exercise exercises-check clean

@@ -1,0 +1,196 @@
+/* web.c: train_attnvar.c as the engine of a web page.
+
+   Compiled to WebAssembly by `make web`. The page's worker (src/engine.js) calls the functions
+   marked EXPORT: start a model from the command line's own options, take steps, validate, look at
+   maps, write text, save. Files and the two output streams are the worker's: it answers WASI's
+   calls from a few files that it holds in memory, so the reader of data and the writer of
+   checkpoints are the main file's, unchanged. fail() ends in proc_exit(), which the worker turns
+   into an exception that carries the message.
+
+   One instance holds one model, so everything here is global. Numbers return in result[]; rows of
+   maps, indicators and tokens in memory that web_memory() reserved. */
+
+#define PROGRAM "attnvar"
+#define INSPECT_NO_MAIN
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wunused-function"
+#endif
+#include "../tools/inspect_attnvar.c"
+
+#ifdef __wasm__
+#define EXPORT(name) __attribute__((export_name(#name))) name
+
+// wasi-libc's strtoull() multiplies numbers of 128 bits, for which the compiler calls this routine
+// of its own library. Debian packs that library separately; the one routine is shorter than a check
+// for it. Schoolbook, in halves of 32 bits; high parts wrap around.
+__extension__ typedef unsigned __int128 Wide;
+Wide __multi3(Wide a, Wide b);
+Wide __multi3(Wide a, Wide b) {
+    uint64_t a0 = (uint32_t)a, a1 = (uint64_t)a >> 32, b0 = (uint32_t)b, b1 = (uint64_t)b >> 32;
+    uint64_t mid = a1 * b0 + (a0 * b0 >> 32), low = (uint64_t)a * (uint64_t)b;
+    uint64_t high = a1 * b1 + (mid >> 32) + (((uint32_t)mid + a0 * b1) >> 32);
+    high += (uint64_t)(a >> 64) * (uint64_t)b + (uint64_t)a * (uint64_t)(b >> 64);
+    return (Wide)high << 64 | low;
+}
+#else
+#define EXPORT(name) name
+#endif
+
+static Settings s;
+static Data data, val;
+static Model model;
+static size_t windows;                  // that a validation scores
+static int *inputs, *targets;           // (B,T) a batch
+static int step;                        // steps taken
+static uint64_t rng;                    // of the training windows
+static double result[16];               // what a call returns besides its value
+
+double *EXPORT(web_result)(void);
+void *EXPORT(web_memory)(int bytes);
+int EXPORT(web_start)(char *options);
+double EXPORT(web_step)(void);
+double EXPORT(web_validate)(int skip);
+void EXPORT(web_floors)(void);
+int EXPORT(web_read)(const int *tokens, int n);
+void EXPORT(web_map)(float *map, float *scores, int l, int h);
+int EXPORT(web_indicators)(double *of, int l);
+int EXPORT(web_sample)(int *tokens, int prompted, int n, double temperature, int seed);
+void EXPORT(web_save)(void);
+
+double *web_result(void) { return result; }
+
+// Memory for what a call is handed; the caller keeps it.
+void *web_memory(int bytes) { return allocate((size_t)bytes, "the page's own data"); }
+
+// Makes the model. options: words of the command line, a line each; --init loads weights.
+// result: parameters, vocabulary, T, B, heads, steps in all, memory in bytes, validation tokens.
+int web_start(char *options) {
+    enum { MOST = 2 * OPTIONS + 2 };
+    char *argv[MOST + 1] = {PROGRAM};
+    int argc = 1;
+    for (char *p = options, *next; *p; p = next) {
+        next = p + strcspn(p, "\n");
+        if (*next) *next++ = 0;
+        if (argc == MOST) fail("more than %d words of options", MOST);
+        argv[argc++] = p;
+    }
+    s = settings(argc, argv);
+    open_data(&s, &data, &val);
+    windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
+    model_plan(&model, &s.c);
+    model_allocate(&model, s.seed);
+    make_work(&s.c);
+    read_anchor(&s, &data, model.anchor_tokens);
+    inputs = allocate((size_t)s.c.batch * s.c.seq * sizeof *inputs, "a batch");
+    targets = allocate((size_t)s.c.batch * s.c.seq * sizeof *targets, "a batch");
+    step = 0;
+    rng = random_stream(s.seed, STREAM_DATA);
+    restore(&model, &s, &data, &val, &step, &rng);
+    double bytes = 4.0 * (double)model.parameters * sizeof(float) + (double)model.activation_bytes
+                 + (double)work_bytes(&s.c);
+    double all[] = {(double)model.parameters, s.c.vocab, s.c.seq, s.c.batch, s.c.heads, s.steps,
+                    bytes, (double)windows * s.c.seq};
+    memcpy(result, all, sizeof all);
+    return s.c.layers;
+}
+
+// One step of training, as in the main file's train(). Returns the loss; result: the share of
+// right answers, the gradient's norm, the learning rate, the steps taken.
+double web_step(void) {
+    int B = s.c.batch, T = s.c.seq;
+    double lr = learning_rate(step, s.steps, s.warmup, s.lr, s.min_lr);
+    read_training_batch(&data, &rng, B, T, inputs, targets);
+    zero_gradients(&model);
+    model_forward(&model, inputs, B, T);
+    double loss = model_backward(&model, targets);
+    double norm = gradient_norm(&model, ++step, loss);
+    adamw(&model, &s.adamw, step, lr, norm);
+    double all[] = {(double)model.correct / model.scored, norm, lr, step};
+    memcpy(result, all, sizeof all);
+    return loss;
+}
+
+// The validation loss; result: the share of right answers. skip 1 leaves out the simple blocks, 2
+// only their mixers.
+double web_validate(int skip) {
+    model.skip = (Skip)skip;
+    Score score = evaluate(&model, &val, windows, inputs, targets);
+    model.skip = SKIP_NONE;
+    result[0] = score.accuracy;
+    return score.loss;
+}
+
+// result: chance, unigram, bigram, in nats. Of recall: the two chances of a right answer.
+void web_floors(void) {
+    if (data.pairs) {
+        result[0] = 1.0 / (s.c.vocab - s.c.vocab / 2), result[1] = 1.0 / data.pairs;
+        return;
+    }
+    result[0] = log((double)s.c.vocab), result[1] = result[2] = NAN;
+    if (s.c.vocab <= FLOORS_VOCAB)
+        floors(&data, &val, windows, s.c.seq, s.c.vocab, &result[1], &result[2]);
+}
+
+// Runs n tokens through the model, for web_map() and web_indicators(). Returns how many: at most T.
+int web_read(const int *tokens, int n) {
+    n = min_int(n, s.c.seq);
+    for (int i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= s.c.vocab)
+            fail("token %d is %d, expected 0 to %d", i, tokens[i], s.c.vocab - 1);
+    if (n > 0) model_forward(&model, tokens, 1, n);
+    return n;
+}
+
+// map, scores (n,n): of head h in layer l (from 0) for the text that was read, which must have a
+// map; zero where the key comes after the query.
+void web_map(float *map, float *scores, int l, int h) {
+    size_t n = (size_t)model.T;
+    double *row = allocate(2 * n * sizeof *row, "a row of the map");
+    for (size_t i = 0; i < n; i++, map += n, scores += n) {
+        map_row(row, row + n, &model, l, 0, h, (int)i);
+        for (size_t j = 0; j < n; j++) {
+            map[j] = j <= i ? (float)row[j] : 0;
+            scores[j] = j <= i ? (float)row[n + j] : 0;
+        }
+    }
+    free(row);
+}
+
+// of (INDICATORS): means over the heads of layer l for the text that was read, each as its place
+// in its range, 0 to 1. Returns how many there are: 0 for an mlp layer, which has no map.
+int web_indicators(double *of, int l) {
+    int NH = s.c.heads;
+    if (s.c.kind[l] == MLP) return 0;
+    double *all = allocate((size_t)NH * INDICATORS * sizeof *all, "indicators");
+    measure_maps(all, &model, l, 0, NULL);
+    for (int i = 0; i < INDICATORS; i++) {
+        of[i] = 0;
+        for (int h = 0; h < NH; h++) of[i] += all[h * INDICATORS + i] / NH;
+        of[i] = normalised(i, of[i], model.T, NH);
+    }
+    free(all);
+    return INDICATORS;
+}
+
+// Goes on from tokens[0 .. prompted-1] until there are n, or as far as the trained length reaches.
+// Returns how many there are.
+int web_sample(int *tokens, int prompted, int n, double temperature, int seed) {
+    static Decoder d;
+    uint64_t draws = random_stream((uint64_t)seed, STREAM_SAMPLE);
+    n = min_int(n, s.c.seq);
+    decoder_open(&d, &model, n, false);
+    for (int i = 0; i < n; i++) {
+        if (i >= prompted) tokens[i] = draw(d.logits, s.c.vocab, temperature, &draws);
+        if (i + 1 < n) decode(&d, tokens[i]);
+    }
+    decoder_close(&d);
+    return n;
+}
+
+// Writes the checkpoint into the folder "saved": model.safetensors and its companions.
+void web_save(void) {
+    char *metadata = settings_metadata(&s, &data, &val);
+    if (mkdir("saved", 0777) != 0 && errno != EEXIST) fail("saved: %s", strerror(errno));
+    checkpoint_save(&model, "saved", metadata, step, rng);
+    free(metadata);
+}
