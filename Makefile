@@ -25,31 +25,60 @@ WARN    := -std=c11 -Wall -Wextra -Wpedantic
 # instruction); the other two only drop errno and floating-point traps, which nothing here reads.
 OPT     := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 CFLAGS  ?=
-LDLIBS  := -lm
 
-# A flag is used if a probe compiles, links and runs with it.
-probe    = $(shell d=$$(mktemp -d) && printf '%s\n' $(2) > $$d/p.c && \
-             $(CC) $(1) $$d/p.c -o $$d/p >/dev/null 2>&1 && $$d/p >/dev/null 2>&1 && echo $(1); rm -rf $$d)
-ifndef PORTABLE
-ARCH    := $(call probe,-march=native,'int main(void) { return 0; }')
-# on AVX-512 machines, let loops use all of it
-ARCH    += $(if $(ARCH),$(call probe,-march=native -mprefer-vector-width=512,\
-             '#ifndef __AVX512F__' '#error no' '#endif' 'int main(void) { return 0; }'))
-endif
-ifndef NO_OMP
-OMP     := $(call probe,-fopenmp,'#include <omp.h>' 'int main(void) { return omp_get_max_threads() < 1; }')
-ifeq ($(strip $(OMP)),)
-$(info note: $(CC) has no working OpenMP (-fopenmp); building for one thread)
-endif
-endif
-# without OpenMP its pragmas are ignored, as they should be
-OMP     := $(or $(OMP),-Wno-unknown-pragmas)
+# What compiler and machine can do is tried out with the first build, and again when CC, CFLAGS,
+# PORTABLE, NO_OMP or this file change. A flag is used if a program compiled with it runs, or, of a
+# cross compiler, if it links. The file .flags has four lines: the flags for the machine, for OpenMP,
+# for the linker, and what they were tried for.
+BUILD    = $(CC) $(WARN) $(OPT) $$(sed -n 1,2p .flags) $(CFLAGS)
+SANITIZE = $(CC) $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+           -fno-omit-frame-pointer $$(sed -n 2p .flags) $(CFLAGS)
+LIBS     = $$(sed -n 3p .flags) -lm
+FOR      = '$(subst ','\'',CC=$(CC) CFLAGS=$(CFLAGS) PORTABLE=$(PORTABLE) NO_OMP=$(NO_OMP))'
+# Apple's clang finds libomp where Homebrew (on ARM, on Intel) or MacPorts puts it.
+LIBOMP   = '-I/opt/homebrew/opt/libomp/include -L/opt/homebrew/opt/libomp/lib' \
+           '-I/usr/local/opt/libomp/include -L/usr/local/opt/libomp/lib' \
+           '-I/opt/local/include/libomp -L/opt/local/lib/libomp'
+# On Windows paths and arguments are UTF-8 if a program's manifest says so.
+UTF8     = <assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1.0"><application> \
+           <windowsSettings xmlns="http://schemas.microsoft.com/SMI/2019/WindowsSettings"> \
+           <activeCodePage>UTF-8</activeCodePage></windowsSettings></application></assembly>
 
-FLAGS    = $(WARN) $(OPT) $(ARCH) $(OMP) $(CFLAGS)
-SANITIZE = $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(OMP) $(CFLAGS)
+.flags: Makefile always
+	@[ -z '$(filter Makefile,$?)' ] && [ "$$(sed -n 4p $@)" = $(FOR) ] && exit; \
+	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT || exit 1; \
+	cross= machine= omp=-Wno-unknown-pragmas link=; \
+	echo 'int main(void) { return 0; }' > $$dir/plain.c; \
+	printf '%s\n' '#ifndef __AVX512F__' '#error' '#endif' "$$(cat $$dir/plain.c)" > $$dir/wide.c; \
+	printf '%s\n' '#include <omp.h>' 'int main(void) { return omp_get_max_threads() < 1; }' \
+	    > $$dir/omp.c; \
+	links() { c=$$1.c; shift; $(CC) $(CFLAGS) $$dir/$$c "$$@" -o $$dir/p.exe > $$dir/log 2>&1; }; \
+	works() { links "$$@" && { [ $$cross ] || $$dir/p.exe > /dev/null 2>&1; }; }; \
+	links plain || { echo 'make: error: $(CC) does not compile'; cat $$dir/log; exit 1; } >&2; \
+	works plain || cross=yes; \
+	if [ -z '$(PORTABLE)' ] && [ -z $$cross ]; then \
+	    for try in -march=native -mcpu=native; do works plain $$try && machine=$$try && break; done; \
+	    try=-mprefer-vector-width=512; works wide $$machine $$try && machine="$$machine $$try"; \
+	fi; \
+	if [ -z '$(NO_OMP)' ]; then \
+	    if works omp -fopenmp; then omp=-fopenmp; \
+	    else for place in $(LIBOMP); do \
+	        try="-Xpreprocessor -fopenmp $$place -lomp"; works omp $$try && omp=$$try && break; \
+	    done; fi; \
+	    case $$omp in -Wno*) echo 'note: $(CC) has no working OpenMP, building for one thread;' \
+	        "clang's is libomp: brew install libomp, or apt install libomp-dev" ;; esac; \
+	fi; \
+	case $$($(CC) -dumpmachine 2> /dev/null) in *mingw*) \
+	    link=-static; \
+	    echo '$(UTF8)' > $$dir/utf8.xml; echo '1 24 "utf8.xml"' > $$dir/utf8.rc; \
+	    for windres in $$($(CC) -dumpmachine)-windres windres; do \
+	        (cd $$dir && $$windres utf8.rc utf8.o) > $$dir/log 2>&1 && \
+	            mv $$dir/utf8.o .utf8.o && link='.utf8.o -static' && break; \
+	    done ;; esac; \
+	printf '%s\n' "$$machine" "$$omp" "$$link" $(FOR) > $@
 
-train_attnvar: train_attnvar.c
-	$(CC) $(FLAGS) $< -o $@ $(LDLIBS)
+train_attnvar: train_attnvar.c .flags
+	$(BUILD) $< -o $@ $(LIBS)
 
 # The paper's experiments: dev/experiments/README.md. Only the table needs Python.
 HAVE_PYTHON = command -v python3 > /dev/null && \
@@ -68,17 +97,17 @@ quick recall table paper:
 
 # The tests compile everything twice: once in double, where gradients can be compared with finite
 # differences, and once in float (FLOAT_PART), as it is used.
-test_attnvar: test_attnvar.c train_attnvar.c
-	$(CC) $(FLAGS) -DFLOAT_PART -c $< -o test_float.o
-	$(CC) $(FLAGS) $< test_float.o -o $@ $(LDLIBS)
+test_attnvar: test_attnvar.c train_attnvar.c .flags
+	$(BUILD) -DFLOAT_PART -c $< -o test_float.o
+	$(BUILD) $< test_float.o -o $@ $(LIBS)
 	@rm -f test_float.o
 
 # Instruments for trained models, each one C file that includes the main file.
 TOOLS = dev/tools/eval_attnvar dev/tools/inspect_attnvar dev/tools/generate_attnvar
 tools: $(TOOLS)
 
-$(TOOLS) dev/test/tools_test: %: %.c dev/tools/tools.h train_attnvar.c
-	$(CC) $(FLAGS) $< -o $@ $(LDLIBS)
+$(TOOLS) dev/test/tools_test: %: %.c dev/tools/tools.h train_attnvar.c .flags
+	$(BUILD) $< -o $@ $(LIBS)
 
 dev/tools/inspect_attnvar dev/test/tools_test: dev/tools/generate_attnvar.c
 dev/test/tools_test: dev/tools/inspect_attnvar.c
@@ -101,12 +130,12 @@ test-commands:
 
 debug: train_debug test_debug
 
-train_debug: train_attnvar.c
-	$(CC) $(SANITIZE) $< -o $@ $(LDLIBS)
+train_debug: train_attnvar.c .flags
+	$(SANITIZE) $< -o $@ $(LIBS)
 
-test_debug: test_attnvar.c train_attnvar.c
-	$(CC) $(SANITIZE) -DFLOAT_PART -c $< -o test_debug.o
-	$(CC) $(SANITIZE) $< test_debug.o -o $@ $(LDLIBS)
+test_debug: test_attnvar.c train_attnvar.c .flags
+	$(SANITIZE) -DFLOAT_PART -c $< -o test_debug.o
+	$(SANITIZE) $< test_debug.o -o $@ $(LIBS)
 	@rm -f test_debug.o
 
 check:
@@ -153,8 +182,8 @@ golden golden-write:
 # Speed and memory beside OpenBLAS and PyTorch, each used if it is there: dev/bench/README.md. More
 # options: make dev/bench/bench && dev/bench/bench --help. A thread that waits must spin as it does
 # in a plain run, so no policy of the shell's is handed on.
-dev/bench/bench: dev/bench/bench.c train_attnvar.c
-	$(CC) $(FLAGS) $< -o $@ $(LDLIBS) -ldl
+dev/bench/bench: dev/bench/bench.c train_attnvar.c .flags
+	$(BUILD) $< -o $@ $(LIBS) -ldl
 
 bench: dev/bench/bench
 	unset OMP_WAIT_POLICY; dev/bench/bench
@@ -174,8 +203,8 @@ web:
 	python3 dev/web/build.py
 
 clean:
-	rm -f train_attnvar test_attnvar train_debug test_debug *.o dev/bench/bench $(TOOLS) \
-	      dev/test/tools_test
+	rm -f train_attnvar test_attnvar train_debug test_debug *.o .flags .utf8.o dev/bench/bench \
+	      $(TOOLS) dev/test/tools_test
 
-.PHONY: web run quick recall table paper tools test test-model test-commands debug check static mutate bench \
-        bench-quick golden golden-write fuzz exercise exercises-check clean
+.PHONY: always web run quick recall table paper tools test test-model test-commands debug check static \
+        mutate bench bench-quick golden golden-write fuzz exercise exercises-check clean

@@ -89,14 +89,14 @@ Floats are the only precision. The tests compile this file a second time with `f
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef _WIN32                   // MinGW-w64
-#define INT WINDOWS_INT
-#include <windows.h>
-#undef INT
+#ifdef _WIN32                   // MinGW-w64; declared here, for <windows.h> takes many names
+__declspec(dllimport) int __stdcall MoveFileExA(const char *, const char *, unsigned long);
+__declspec(dllimport) int __stdcall SetConsoleOutputCP(unsigned);
+__declspec(dllimport) unsigned __stdcall GetACP(void);
 #include <sys/locking.h>
 #define mkdir(path, mode) mkdir(path)
 #define fsync(file) _commit(file)
-#define rename(from, to) (MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING) ? 0 : (errno = EACCES))
+#define rename(from, to) (MoveFileExA(from, to, 9) ? 0 : (errno = EACCES))      // replaces, waits
 #define aligned_alloc(to, bytes) _aligned_malloc(bytes, to)
 #define realloc(p, bytes) _aligned_realloc(p, bytes, 64)
 #define free(p) _aligned_free(p)
@@ -214,7 +214,7 @@ static void on_signal(int number) {
     interrupted = number;
 #ifdef _WIN32
     signal(number, on_signal);
-    while (number == SIGBREAK) Sleep(1000);         // Windows ends the program when this returns
+    while (number == SIGBREAK) sleep(1);            // Windows ends the program when this returns
 #endif
 }
 
