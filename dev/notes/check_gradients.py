@@ -358,49 +358,70 @@ def per_key_map(x):
     return normalised([x[:i + 1] for i in range(len(x))], math.exp)
 
 
+def decays(b):
+    """(T,T) the products b_{j+1} .. b_i, for i >= j; else 0."""
+    return [[math.prod(b[j + 1:i + 1]) if i >= j else 0.0 for j in range(len(b))] for i in range(len(b))]
+
+
 def gate_backward(g, a, b, v):
-    """The reverse scan: P (T,dh), dx (T)."""
+    """The reverse scan: P (T,dh), da (T), E (T), dx (T)."""
     o, end, dh = gated(a, b, v), len(a), len(v[0])
-    p, e, ps, dx = [0.0] * dh, 0.0, [None] * end, [0.0] * end
+    p, e, ps, das, es, dx = [0.0] * dh, 0.0, [None] * end, [0.0] * end, [0.0] * end, [0.0] * end
     for j in reversed(range(end)):
         after = b[j + 1] if j + 1 < end else 0
         p = [gc + after * pc for gc, pc in zip(g[j], p)]
-        before = o[j - 1] if j else v[j]            # b_0 = 0: not used
-        h = dot(p, [vc - oc for vc, oc in zip(v[j], before)])
-        ps[j], dx[j] = p, a[j] * (b[j] * h + e)
-        e = b[j] * (e - a[j] * h)
-    return ps, dx
+        before = o[j - 1] if j else [0.0] * dh
+        da = dot(p, [vc - oc for vc, oc in zip(v[j], before)])
+        ps[j], das[j], es[j], dx[j] = p, da, e, a[j] * (b[j] * da + e)
+        e = b[j] * (e - a[j] * da)
+    return ps, das, es, dx
 
 
 def check_nonapprox():
     q, k, v, g = (normal(T, DH) for _ in range(4))
     x = key_scores(q, k)
     a, b = gates(x)
-    rows = per_key_map(x)
+    rows, falls = per_key_map(x), decays(b)
     compare("9a", "nonapprox: o_i = b_i o_(i-1) + a_i v_i", gated(a, b, v), product(rows, v))
-    jacobian = [[a[i] * b[i] if i == j else -a[i] * rows[i][j] for j in range(T)] for i in range(T)]
-    compare("9b", "nonapprox: da_i/dx_j = a_i ([i = j] - A_ij)", jacobian,
-            [numeric(lambda i=i: gates(x)[0][i], x) for i in range(T)])
+    compare("9b", "nonapprox: A_ij = a_j b_(j+1) .. b_i",
+            [[aj * f for aj, f in zip(a, row)] for row in falls], rows)
 
     def loss():
         return weighted(g, product(per_key_map(key_scores(q, k)), v))
-    ps, dx = gate_backward(g, a, b, v)
-    compare("9c", "nonapprox: dv_j = a_j P_j", [[aj * c for c in p] for aj, p in zip(a, ps)],
+    ps, das, es, dx = gate_backward(g, a, b, v)
+    extra = [[0.0] * DH for _ in range(T)]          # added to o_j before it goes on to o_(j+1)
+
+    def disturbed():
+        o = []
+        for i, row in enumerate(v):
+            o.append([b[i] * (o[i - 1][c] if i else 0) + a[i] * row[c] + extra[i][c] for c in range(DH)])
+        return weighted(g, o)
+    compare("9c", "nonapprox: P_j = g_j + b_(j+1) P_(j+1)", ps, numeric(disturbed, extra))
+    compare("9c", "nonapprox: P_j = sum_i b_(j+1) .. b_i g_i", product(transpose(falls), g), ps)
+    compare("9d", "nonapprox: dv_j = a_j P_j", [[aj * c for c in p] for aj, p in zip(a, ps)],
             numeric(loss, v))
-    compare("9d", "nonapprox: dx_j = a_j (b_j h_j + E_j)", dx,
+    free = a[1:]                                    # the gates, free; the first has nothing before it
+    compare("9e", "nonapprox: da_j = P_j.(v_j - o_(j-1))", das[1:],
+            numeric(lambda: weighted(g, gated(a[:1] + free, b[:1] + [1 - y for y in free], v)), free))
+    jacobian = [[a[i] * ((i == j) - rows[i][j]) for j in range(T)] for i in range(T)]
+    compare("9f", "nonapprox: da_i/dx_j = a_i ([i = j] - A_ij)", jacobian,
+            [numeric(lambda i=i: gates(x)[0][i], x) for i in range(T)])
+    compare("9g", "nonapprox: dx_j = a_j (b_j da_j + E_j)", dx,
             numeric(lambda: weighted(g, product(per_key_map(x), v)), x))
-    compare("9e", "nonapprox: dq = s dx k SiLU'(q)",
+    compare("9h", "nonapprox: E_j = -sum_(i>j) a_i da_i b_(j+1) .. b_i", es,
+            [-sum(a[i] * das[i] * falls[i][j] for i in range(j + 1, T)) for j in range(T)])
+    compare("9i", "nonapprox: dq = s dx k SiLU'(q)",
             [[S * d * kc * silu_prime(qc) for qc, kc in zip(qj, kj)]
              for d, qj, kj in zip(dx, q, k)], numeric(loss, q))
-    compare("9f", "nonapprox: dk = s dx SiLU(q)", [[S * d * silu(c) for c in qj]
+    compare("9j", "nonapprox: dk = s dx SiLU(q)", [[S * d * silu(c) for c in qj]
                                                    for d, qj in zip(dx, q)], numeric(loss, k))
-    compare("9g", "nonapprox: sum_j dx_j = 0 (1 added to both)", [1 + sum(dx)], [1.0])
-    c, textbook = 0.0, [0.0] * T                    # the form that cancels where gates saturate
+    compare("9k", "nonapprox: sum_j dx_j = 0 (1 added to both)", [1 + sum(dx)], [1.0])
+    after, other = 0.0, [0.0] * T                   # the form that cancels where gates saturate
     o = gated(a, b, v)
     for j in reversed(range(T)):
-        c = dot(g[j], o[j]) + (b[j + 1] if j + 1 < T else 0) * c
-        textbook[j] = a[j] * (dot(v[j], ps[j]) - c)
-    compare("9h", "nonapprox: the textbook form, in exact arithmetic", textbook, dx)
+        after = dot(g[j], o[j]) + (b[j + 1] if j + 1 < T else 0) * after
+        other[j] = a[j] * (dot(v[j], ps[j]) - after)
+    compare("9l", "nonapprox: dx_j = a_j (v_j.P_j - G_j)", other, dx)
 
 
 def check_anchor():
@@ -525,7 +546,7 @@ def check_note():
                for line in code]
     report(len(wrong_quotes(note, damaged)) == len(wrong) + 1,
            "a changed line of the code is found", "softmax_row_backward without its c")
-    labels = re.findall(r"\((\d+[a-h])\)", "\n".join(note))
+    labels = re.findall(r"\((\d+[a-l])\)", "\n".join(note))
     missing = sorted(set(labels) ^ set(seen))
     report(not missing, "every formula of the note is checked, and no other",
            "%d labels%s" % (len(set(labels)), ": not so " + ", ".join(missing) if missing else ""))
