@@ -1,92 +1,135 @@
 #!/usr/bin/env python3
 """prepro_data.py: makes and inspects data files for train_attnvar. COMMAND --help has the options.
 
-train_attnvar needs no preparation: it reads any file as bytes. This script is for texts to clean
-and split, other tokenizers' ids, and multiple-choice questions. It holds its inputs in memory.
+train_attnvar reads a text's bytes as they are. This script cleans and splits texts, converts UTF-16
+to UTF-8, and converts the token ids of other programs. It holds its input in memory.
 
     python3 prepro_data.py text novel.txt --clean --out data           texts to byte shards
-    python3 prepro_data.py tokens ids.bin --from nanogpt --out data    existing ids to shards
-    python3 prepro_data.py choices quiz.jsonl --out quiz.bin           questions of your own
-    python3 prepro_data.py cloze held_out.txt --out cloze.bin          which text goes on here?
-    python3 prepro_data.py lastword held_out.txt --out last.bin        how does this passage end?
-    python3 prepro_data.py show FILE                                   what any of these files holds
+    python3 prepro_data.py tokens ids.bin --from nanogpt --out data    token ids to shards
+    python3 prepro_data.py show FILE                                   describes any of these files
 
-Files are little-endian: llm.c's header, 256 int32, all 0 but for those listed here, then data.
+A file starts with llm.c's header: 256 little-endian int32, all 0 but for these.
 
     kind     magic [0]  version [1]  [2]        [3]                         after the header
     tokens   20240520   1            tokens     0                           uint16 tokens
     tokens   20240801   7            tokens     0                           uint32 tokens
     choices  20240522   1 or 2       examples   longest example, in bytes   examples, one by one
 
-An example is a row of uint16: 65535, size, index, label, number of choices, length of the context,
-the context's tokens, then for each choice its length and its tokens. size is the whole row, in
-bytes; index counts the examples from 0; label is the right choice, counted from 0; a length counts
-tokens and is at least 1. Version 1 (llm.c's HellaSwag layout) has 4 choices in every example,
-version 2 from 1 to 8. A choice follows the context directly: one of them has the space between.
+dev/tools/quiz.py makes choices files. An example is a row of uint16: 65535, size, index, label,
+number of choices, length of the context, the context's tokens, then for each choice its length and
+its tokens. size is the row's, in bytes; index counts the examples from 0; label is the right
+choice, counted from 0; a length counts tokens and is at least 1. Version 1 (llm.c's HellaSwag
+layout) has 4 choices in every example, version 2 from 1 to 8.
 """
 import argparse
 import itertools
 import json
 import os
-import random
 import re
 import shlex
 import signal
 import struct
 import sys
-from argparse import Namespace
 from array import array
-from typing import Any, Callable, Dict, Iterator, List, NoReturn, Tuple, Union
+from typing import Any, Callable, Dict, List, NoReturn, Tuple
 
-Example = Tuple[int, Any, list]     # the label, the context's tokens, those of each choice
-
-# magic: its versions, what header[2] counts, the data's type as array and struct name it
+# magic: its versions, what header[2] counts, the data's type as array names it
 FORMATS = {20240520: ((1,), "tokens", "H"), 20240801: ((7,), "tokens", "I"),
            20240522: ((1, 2), "examples", "H")}
-UINT16_MAX = 65535
+UINT16_MAX, VOCAB_MAX = 65535, 2 ** 22                  # the second is train_attnvar's
+RAW = {"nanogpt": "H", "uint16": "H", "uint32": "I", "int64": "q", "npy": ""}   # --from: its type
+NPY = re.compile(rb"(?s)\x93NUMPY(?:\x01\0..|[\x02\x03]\0....)\{'descr': '[<|]([iu][1248])', "
+                 rb"'fortran_order': \w+, 'shape': \((\d+),\), \} *\n")
+KINDS = {   # of files that hold neither text nor ids: how they start, what to do about them
+    "ours": (rb"[\x88\x8a]\xd8\x34\x01|\xa1\xd9\x34\x01", "has a header of this project, expected "
+             "raw data; run: python3 prepro_data.py show FILE"),
+    "npy": (rb"\x93NUMPY", "is a NumPy array; if it holds token ids, run: python3 prepro_data.py "
+            "tokens FILE --from npy --out DIR"),
+    "other": (rb"\x1f\x8b\x08|BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|PK\x03\x04|7z\xbc"
+              rb"|Rar!|%PDF-|\{\\rtf|\xd0\xcf\x11\xe0|PAR1|ARROW1|\x89HDF|(?s:.{6}\0\0\{\")",
+              "is compressed, a document or a table: unpack it, or export its text, first")}
+MARKS = {b"\xff\xfe\0\0": "utf-32-le", b"\0\0\xfe\xff": "utf-32-be",    # the first that fits
+         b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
 def fail(message: str) -> NoReturn:
     """The one way to report a user's error: what was found, what is expected, what to run."""
-    print(f"prepro_data.py: error: {message}", file=sys.stderr)
+    print(os.path.basename(sys.argv[0]) + ": error:", message.replace("\n", " "), file=sys.stderr)
     sys.exit(1)
 
 
 def expect(is_right: Any, where: str, found: Any, expected: str) -> None:
-    """fail() for what is not as it should be."""
+    """Fails unless is_right."""
     if not is_right:
         fail(f"{where}: found {found!r:.60}; expected {expected}")
 
 
 def expect_ids(values: Any, end: int, where: str) -> None:
-    """Token ids are a list of integers (True and 1.0 are none) from 0 to below `end`."""
-    expect(isinstance(values, list), where, values, "a list of token ids")
+    """Token ids are integers (True and 1.0 are none) from 0 to end - 1, in a list or an array."""
+    expect(isinstance(values, (list, array)), where, values, "a list of token ids")
     wrong = [value for value in values if type(value) is not int or not 0 <= value < end]
     expect(not wrong, where, wrong, f"token ids, integers from 0 to {end - 1}")
 
 
-def parse_json(text: Union[str, bytes], where: str) -> Any:
-    """One JSON value."""
+def parse(where: str, expected: str, function: Callable, *values: Any) -> Any:
+    """function(*values), whose ValueError means that the values are not as expected."""
     try:
-        return json.loads(text)
+        return function(*values)
     except ValueError as error:
-        fail(f"{where}: {error}; expected JSON in UTF-8")
+        fail(f"{where}: {error}; expected {expected}")
 
 
-def read_file(path: str, may_be_ours: bool = False) -> bytes:
-    """The bytes of a file, which must not have a header of this project unless may_be_ours."""
+def read_file(path: str, *kinds: str) -> bytes:
+    """The bytes of a file, which must not be of one of KINDS, except for those that are named."""
     with open(path, "rb") as file:
         raw = file.read()
-    if int.from_bytes(raw[:4], "little") in FORMATS and not may_be_ours:
-        fail(f"{path} has a header of this project, expected raw data; see: prepro_data.py show")
+    for kind, (start, problem) in KINDS.items():
+        if kind not in kinds and re.match(start, raw):
+            fail(f"{path} {problem}".replace("FILE", shlex.quote(path)))
+    return raw
+
+
+def read_text(path: str) -> bytes:
+    """A text in UTF-8. A byte-order mark tells UTF-32 and UTF-16, and zeros tell UTF-16 without a
+    mark: in a Latin script most of its high bytes are 0, and no low byte is."""
+    raw = read_file(path)
+    mark = next(filter(raw.startswith, MARKS), b"")
+    encoding = MARKS.get(mark)
+    for high, name in () if mark else ((1, "utf-16-le"), (0, "utf-16-be")):
+        if raw[high::2].count(0) > len(raw) / 4 and 0 not in raw[1 - high::2]:
+            encoding = name
+    if encoding:
+        raw = parse(path, encoding, str, raw[len(mark):], encoding).encode()
+    expect(0 not in raw, f"{path} byte {raw.find(0)}", 0, "text, which has no such byte, in UTF-8, "
+           "UTF-16 or UTF-32; for token ids see: python3 prepro_data.py tokens --help")
     return raw
 
 
 def unpack(raw: bytes, code: str, path: str) -> array:
-    """The integers of type `code` that raw consists of, in an array."""
+    """The little-endian integers of type `code` that raw consists of."""
     if len(raw) % array(code).itemsize:
         fail(f"{path}: the last token of {len(raw)} bytes is cut off; expected a whole one")
-    return array(code, (value for value, in struct.iter_unpack("<" + code, raw)))
+    return array(code, raw)
+
+
+def read_integers(path: str, form: str = "") -> Tuple[str, array]:
+    """The ids in a NumPy array or in a file without a header, and their type: `form`, or if that is
+    empty a guess. The high halves of wide ids are below 16."""
+    raw = read_file(path, "npy" if form in ("", "npy") else "")
+    if form == "npy" or re.match(KINDS["npy"][0], raw):
+        header = NPY.match(raw)
+        expect(header, path, raw[10:70], "a NumPy array of one dimension and of integers")
+        code = "bhiqBHIQ"[b"i1i2i4i8u1u2u4u8".find(header[1]) // 2]
+        ids = unpack(raw[header.end():], code, path)
+        expect(len(ids) == int(header[2]), path, len(ids), f"{int(header[2])} integers")
+        return "npy", ids
+    words = unpack(raw, "H", path)
+    likely = "uint32" if len(words) % 4 or any(words[2::4] + words[3::4]) else "int64"
+    likely = "uint16" if max(words[1::2], default=16) >= 16 else likely
+    if f"{form} {likely}" in ("nanogpt uint32", "nanogpt int64", "uint32 int64"):
+        fail(f"{path}: found ids whose high halves are almost all 0, expected {form} (nanogpt is "
+             f"uint16); give --from {likely}, or --from uint16 if they are")
+    return likely, unpack(raw, RAW[form or likely], path)
 
 
 def write_files(files: Dict[str, tuple], force: bool) -> None:
@@ -97,11 +140,11 @@ def write_files(files: Dict[str, tuple], force: bool) -> None:
             fail(f"{path} exists; choose another --out, or overwrite a file with --force")
     temporary = {path: f"{path}.{os.getpid()}.tmp" for path in files}
     try:
-        for path, (magic, version, count, longest, integers) in files.items():
-            layout = f"<4i1008x{len(integers)}{FORMATS[magic][2]}"
+        for path, (*header, integers) in files.items():
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             with open(temporary[path], "wb") as file:
-                file.write(struct.pack(layout, magic, version, count, longest, *integers))
+                file.write(struct.pack("<4i1008x", *header))
+                file.write(array(FORMATS[header[0]][2], integers))
                 file.flush()
                 os.fsync(file.fileno())
         for path in files:
@@ -109,7 +152,7 @@ def write_files(files: Dict[str, tuple], force: bool) -> None:
     finally:
         for path in filter(os.path.exists, temporary.values()):
             os.unlink(path)
-    for path, (magic, version, count, *_) in files.items():
+    for path, (magic, _, count, *_) in files.items():
         print(f"wrote {path}: {count} {FORMATS[magic][1]}, {os.path.getsize(path)} bytes")
 
 
@@ -123,28 +166,28 @@ CLEAN = (
     (rb"(?m)^([ \t]*\n){3,}", b"\n\n"))
 
 
-def read_ids(paths: List[str], args: Namespace) -> array:
-    """The token ids of files, one file after the other, in an array."""
-    ids = array({"text": "B", "nanogpt": "H", "json": "I", "txt": "I"}[args.form])
+def read_ids(paths: List[str], args: Any) -> array:
+    """The token ids of files, one file after the other."""
+    ids = array("B" if args.form == "text" else "I")
     for path in paths:
-        raw = read_file(path)
+        raw = b"" if args.form in RAW else read_text(path)
         for pattern, replacement in CLEAN if args.clean else ():
             raw = re.sub(pattern, replacement, raw)
-        if args.form in ("text", "nanogpt"):
-            ids.extend(unpack(raw, ids.typecode, path))
-        else:
-            text = raw.decode("utf-8-sig")
-            if args.form == "txt":
-                lists = [[int(word) if word.isdigit() else word for word in text.split()]]
-            else:                       # [1, 2] [3] becomes [[1, 2], [3]]
-                lists = parse_json("[" + re.sub(r"\](\s*)\[", r"],\1[", text) + "]", path)
-            for values in lists:
-                expect_ids(values, 2 ** 32, path)
-                ids.extend(values)
+        text = "" if args.form == "text" else parse(path, "UTF-8", str, raw, "utf-8-sig")
+        lists = [read_integers(path, args.form)[1] if args.form in RAW else array("B", raw)]
+        if args.form == "txt":
+            lists = [[int(word) if re.fullmatch("[0-9]{1,10}", word) else word
+                      for word in text.split()]]
+        if args.form == "json":         # [1, 2] [3] becomes [[1, 2], [3]]
+            text = "[" + re.sub(r"\](\s*)\[", r"],\1[", text) + "]"
+            lists = parse(path, "JSON", json.loads, text)
+        for values in lists:
+            expect_ids(values, VOCAB_MAX, path)
+            ids.extend(iter(values))
     return ids
 
 
-def run_shards(args: Namespace) -> None:
+def run_shards(args: Any) -> None:
     """text and tokens: writes train_000.bin, ... and val_000.bin, and says what to run next."""
     expect(0 <= args.val_fraction < 1, "--val-fraction", args.val_fraction, "0 or more, below 1")
     ids, where = read_ids(args.file, args), " ".join(args.file)
@@ -156,98 +199,18 @@ def run_shards(args: Namespace) -> None:
     vocab = args.vocab or largest + 1
     expect_ids([largest], vocab, where)
     kind = (20240520, 1) if vocab <= UINT16_MAX + 1 else (20240801, 7)
-    shards = [("--data", f"train_{number:03d}.bin", train[first:first + args.shard_tokens])
-              for number, first in enumerate(range(0, len(train), args.shard_tokens))]
-    shards += [("--val", "val_000.bin", val)] if val else []
-    files, command = {}, "./train_attnvar"
-    for option, name, ids in shards:
+    shards = [("data", f"train_{number:03d}.bin", train[at:at + args.shard_tokens])
+              for number, at in enumerate(range(0, len(train), args.shard_tokens))]
+    files, command = {}, "train with: ./train_attnvar"
+    for option, name, ids in shards + [("val", "val_000.bin", val)] * bool(val):
         path = os.path.join(args.out, name)
         files[path] = (*kind, len(ids), 0, ids)
-        command += f" {option} {shlex.quote(path)}"
+        command += f" --{option} {shlex.quote(path)}"
     write_files(files, args.force)
-    print("train with: " + command + (f" --vocab {args.vocab}" if args.vocab else ""))
+    print(command + (f" --vocab {args.vocab}" if args.vocab else ""))
 
 
-def questions(args: Namespace) -> Iterator[Example]:
-    """Multiple-choice questions (label, context, choices) from the lines of a .jsonl file."""
-    for number, line in enumerate(read_file(args.file).split(b"\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{args.file} line {number}"
-        value = parse_json(line, where)
-        expect(isinstance(value, dict), where, value, "an object with ctx, choices and label")
-        context, choices, label = map(value.get, ("ctx", "choices", "label"))
-        expect(isinstance(choices, list) and 2 <= len(choices) <= 8, where, choices, "2-8 choices")
-        expect(type(label) is int and 0 <= label < len(choices), where, label,
-               f"a label from 0 to {len(choices) - 1}")
-        for part in [context, *choices]:
-            expect(part and isinstance(part, list if args.ids else str), where, part,
-                   "ctx and each choice to be a string or, with --ids, a list of token ids")
-            expect_ids(part if args.ids else [], UINT16_MAX + 1, where)
-        if not args.ids:
-            context, choices = context.encode(), [choice.encode() for choice in choices]
-        yield label, context, choices
-
-
-WORD_START = re.compile(rb"(?<!\S)(?=\S)")
-# After a blank line, or after the stop that ends a sentence (a title's does not) and its quotes.
-SENTENCE_START = re.compile(rb"(\n[ \t]*\n|([!?]|(?<!Mr)(?<!Mrs)(?<!Dr)\.)[\"')\]]*\s)\s*")
-
-
-def cloze(args: Namespace) -> Iterator[Example]:
-    """Contexts, their true continuations, and three others each from elsewhere in the text."""
-    text, rand = read_file(args.file), random.Random(args.seed).random
-    last = len(text) - args.context - args.length
-    words = [match.start() for match in WORD_START.finditer(text) if match.start() <= last]
-    starts = [start for start in words if WORD_START.match(text, start + args.context)]
-    for start in sorted(starts, key=lambda _: rand()):      # a shuffle, the same in every Python
-        middle, end = start + args.context, start + args.context + args.length
-        spans = {text[middle:end]}
-        for _ in range(100):            # draws, before this context is given up
-            other = words[int(rand() * len(words))]
-            if len(spans) < 4 and (other + args.length <= start or other >= end):
-                spans.add(text[other:other + args.length])
-        if len(spans) == 4:
-            choices = sorted(spans)     # an order that does not tell which is right
-            yield choices.index(text[middle:end]), text[start:middle], choices
-
-
-def lastword(args: Namespace) -> Iterator[Example]:
-    """Passages of the text that end with a whole word, the word being the one choice."""
-    text, rand = read_file(args.file), random.Random(args.seed).random
-    last_word = re.compile(rb"(?<=\S )[A-Za-z]{%d,}(?![^\s.,;:!?])" % args.min_letters)
-    spans = [match.span() for match in last_word.finditer(text) if match.end() >= args.passage]
-    for place, end in sorted(spans, key=lambda _: rand()):
-        low = end - args.passage        # a passage starts here or later
-        found = SENTENCE_START.search(text, low, place)
-        if not found or found.end() > low + args.passage // 2:
-            found = WORD_START.search(text, min(low, place))
-        context, word = text[found.end():place - 1], text[place:end]
-        if context and (not args.in_context or word in re.findall(rb"[A-Za-z]+", context)):
-            yield 0, context, [b" " + word]
-
-
-def run_choices(args: Namespace) -> None:
-    """choices, cloze and lastword: writes a choices file of all examples, or of --count."""
-    make = {"choices": questions, "cloze": cloze, "lastword": lastword}[args.command]
-    count, longest, version, integers = 0, 0, 1, array("H")
-    for label, context, choices in itertools.islice(make(args), args.count):
-        row = [UINT16_MAX, 0, count, label, len(choices)]
-        for part in [context, *choices]:
-            row += [len(part), *part]
-        row[1] = 2 * len(row)
-        expect(max(row[1], count) <= UINT16_MAX, f"{args.file}, example {count}", row[1],
-               f"at most {UINT16_MAX} bytes in an example, and {UINT16_MAX + 1} examples")
-        integers.extend(row)
-        count, longest = count + 1, max(longest, row[1])
-        version = version if len(choices) == 4 else 2
-    expect(count >= (args.count or 1), args.file, count,
-           f"{args.count or 'some'} examples: give a longer text or other options")
-    write_files({args.out: (20240522, version, count, longest, integers)}, args.force)
-
-
-def read_examples(integers: array, version: int, count: int, longest: int,
-                  path: str) -> Tuple[list, list]:
+def read_examples(integers: array, version: int, count: int, longest: int, path: str) -> tuple:
     """All tokens of a choices file, each field checked; (mark, tokens) rows of 3 examples."""
     tokens, rows, sizes, rest = [], [], [0], iter(integers)     # next(rest, 0) is 0 at the end
     for index in range(count):
@@ -267,23 +230,27 @@ def read_examples(integers: array, version: int, count: int, longest: int,
     return tokens, rows
 
 
-def run_show(args: Namespace) -> None:
+def run_show(args: Any) -> None:
     """Prints what a file holds, after a check from end to end."""
-    path, raw = args.file, read_file(args.file, may_be_ours=True)
+    path, raw = args.file, read_file(args.file, "ours", "npy")
     magic, version, count, longest = struct.unpack("<4i", raw[:16].ljust(16, b"\0"))
-    known, noun, code = FORMATS.get(magic, ([version], "", "H" if path.endswith(".bin") else "B"))
+    known, noun, code = FORMATS.get(magic, ([version], "", "B"))
     expect(version in known, path, version, f"a version in {known} for magic {magic}")
-    tokens = unpack(raw[1024:] if noun else raw, code, path)
+    run = f"python3 prepro_data.py {{}} {shlex.quote(path)} --out DIR"
+    if noun:
+        tokens = unpack(raw[1024:], code, path)
+        kind = f"magic {magic}, version {version}, {count} {noun}, uint{8 * tokens.itemsize}"
+    elif path.endswith(".bin") or raw[:6] == b"\x93NUMPY":
+        form, tokens = read_integers(path)
+        kind = f"{form}, it seems; to shards: {run.format('tokens')} --from {form}"
+    else:
+        tokens = array("B", read_text(path))
+        kind = (f"bytes, vocabulary 256; train with: ./train_attnvar --data {shlex.quote(path)}"
+                if tokens.tobytes() == raw else f"UTF-16 or UTF-32; to UTF-8: {run.format('text')}")
     rows = [(i, tokens[i:i + 32]) for i in range(0, min(len(tokens), 128), 32)]
-    kind = f"magic {magic}, version {version}, {count} {noun}, uint{8 * tokens.itemsize}"
     if noun == "examples":
         tokens, rows = read_examples(tokens, version, count, longest, path)
-    elif noun == "tokens":
-        expect(len(tokens) == count, path, len(tokens), f"{count} tokens, as its header says")
-    elif code == "H":
-        kind = "no header; if it is nanoGPT's layout, convert it with: tokens --from nanogpt"
-    else:
-        kind = f"bytes, vocabulary 256; train with: ./train_attnvar --data {shlex.quote(path)}"
+    expect(noun != "tokens" or len(tokens) == count, path, len(tokens), f"{count} tokens")
     expect(tokens, path, len(tokens), "at least one token")
     largest = max(tokens)
     print(f"{path}: {kind}\n  {len(tokens)} tokens, largest id {largest}")
@@ -292,63 +259,71 @@ def run_show(args: Namespace) -> None:
         print(f"{mark:>7}  {shown}")
 
 
-def parse_arguments() -> Namespace:
-    """The command line; parents hold what commands share. argparse's own error() exits with 2."""
+def parser(manual: str) -> Tuple[Any, Callable, Callable]:
+    """A command line: the parser, a function that adds a command, one that adds an option, whose
+    type follows from its default. argparse's own error() would exit with 2."""
     argparse.ArgumentParser.error = lambda self, message: fail(f"{message}; see {self.prog} --help")
-    parser = argparse.ArgumentParser(prog="prepro_data.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.set_defaults(form="text", clean=False, vocab=256, count=None)  # without such an option
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    shards, quiz, drawn = (argparse.ArgumentParser(add_help=False) for _ in range(3))
-    def number(holder: Any, name: str, default: Any, text: str) -> None:
-        holder.add_argument(name, metavar="N", type=type(default), default=default,
-                            help=f"{text} (default: {default})")
+    whole = argparse.ArgumentParser(prog=os.path.basename(sys.argv[0]), description=manual,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Callable, text: str, *parents: Any) -> Any:
-        added = commands.add_parser(name, help=text, description=text, parents=parents)
-        added.add_argument("file", metavar="FILE", nargs="+" if run == run_shards else None)
+    def command(name: str, run: Callable, text: str, files: str = "", out: str = "") -> Any:
+        added = commands.add_parser(name, help=text, description=text)
+        added.add_argument("file", metavar="FILE", nargs=files or None)
+        if out:
+            added.add_argument("--out", required=True, help=f"{out} to write (required)")
+            option(added, "--force", False, "overwrite what exists")
         added.set_defaults(run=run)
         return added
-    for holder, text in (shards, "folder for train_000.bin, ..., val_000.bin"), (quiz, "the file"):
-        holder.add_argument("--out", required=True, help=f"{text} to write (required)")
-        holder.add_argument("--force", action="store_true", help="overwrite what exists")
-    shards.add_argument("--val", metavar="FILE", help="validation (default: the last part of FILE)")
-    number(shards, "--val-fraction", 0.1, "the size of that part; 0 for no validation")
-    number(shards, "--shard-tokens", 2 ** 31 - 1, "most tokens in a training shard")
-    number(drawn, "--count", 500, "examples to write")
-    number(drawn, "--seed", 1, "of every random choice")
-    to_text = command("text", run_shards, "texts to byte shards", shards)
-    to_text.add_argument("--clean", action="store_true", help="remove byte-order marks, carriage "
-                         "returns, Project Gutenberg's header and footer, 3rd blank lines in a row")
-    tokens = command("tokens", run_shards, "token ids to shards", shards)
-    tokens.add_argument("--from", choices=["nanogpt", "json", "txt"], required=True, dest="form",
-                        help="uint16, arrays, or integers between white space (required)")
-    tokens.add_argument("--vocab", type=int, help="above every id (default: the largest id + 1)")
-    own = command("choices", run_choices, 'lines such as {"ctx": "2 and 2 are", "choices": '
-                  '[" 4", " 5"], "label": 0} to a choices file', quiz)
-    own.add_argument("--ids", action="store_true", help="lists of token ids, not strings")
-    which = command("cloze", run_choices, "which of four spans goes on here?", quiz, drawn)
-    number(which, "--context", 96, "bytes of a context, which starts with a word")
-    number(which, "--length", 24, "bytes of a span, which starts with a word")
-    last = command("lastword", run_choices, "how does this passage end?", quiz, drawn)
-    number(last, "--passage", 200, "most bytes of it, from the start of a sentence or a word")
-    number(last, "--min-letters", 4, "fewest letters (A-Z, a-z) of the word")
-    last.add_argument("--in-context", action="store_true", help="only words it has before as well")
-    command("show", run_show, "what any of these files holds")
-    return parser.parse_args()
+
+    def option(holder: Any, name: str, default: Any, text: str) -> None:
+        more = {} if default is False else {"metavar": "N", "type": type(default)}
+        holder.add_argument(name, default=default, action="store_true" if not more else "store",
+                            help=text + f" (default: {default})" * bool(more), **more)
+    return whole, command, option
 
 
-def main() -> None:
+def run_command(whole: Any) -> None:
     """Reads the command line and runs the command."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)   # `show FILE | head` ends in silence
-    args = parse_arguments()
-    for name, value in vars(args).items():
-        expect(type(value) is not int or value > 0 or name == "seed", name, value, "1 or more")
+    expect(sys.stdout, "standard output", "it closed", "one that can be written to")
+    if sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")       # any file name can be printed
     try:
-        args.run(args)
+        try:
+            args = whole.parse_args()
+            for name, n in vars(args).items():
+                expect(type(n) is not int or n > 0 or name == "seed", name, n, "1 or more")
+            args.run(args)
+        finally:
+            sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:     # never a traceback
-        fail(f"{args.command}: {type(error).__name__}: {error}")
+        sys.stdout = sys.stderr                         # its rest would fail again at the exit
+        fail(str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
+
+
+def main() -> None:
+    """The command line."""
+    whole, command, option = parser(__doc__)
+    text = command("text", run_shards, "texts to byte shards", "+", "folder of shards")
+    tokens = command("tokens", run_shards, "token ids to shards", "+", "folder of shards")
+    text.set_defaults(form="text", vocab=256)
+    tokens.set_defaults(clean=False)
+    for holder in text, tokens:
+        holder.add_argument("--val", metavar="FILE", help="validation data (default: FILE's end)")
+        option(holder, "--val-fraction", 0.1, "the size of that part; 0 for no validation")
+        option(holder, "--shard-tokens", 2 ** 31 - 1, "most tokens in a training shard")
+    option(text, "--clean", False, "remove byte-order marks, carriage returns, Project Gutenberg's "
+           "header and footer, third blank lines in a row")
+    tokens.add_argument("--from", choices=[*RAW, "json", "txt"], required=True, dest="form",
+                        help="integers without a header (nanogpt: uint16, checked), a NumPy array, "
+                        "JSON arrays, or numbers between white space (required)")
+    tokens.add_argument("--vocab", type=int, help="above every id (default: the largest id + 1)")
+    command("show", run_show, "what any of these files holds")
+    if sys.argv[1:2] in (["choices"], ["cloze"], ["lastword"]):
+        fail("this command has moved; run: python3 dev/tools/quiz.py " + shlex.join(sys.argv[1:]))
+    run_command(whole)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""test_prepro.py: what prepro_data.py promises, checked from outside.
+"""test_prepro.py: what prepro_data.py and dev/tools/quiz.py promise, checked from outside.
 
     python3 -I dev/test/test_prepro.py
 
@@ -26,14 +26,19 @@ import unittest.mock
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "prepro_data.py"
+QUIZ = SCRIPT.parent / "dev" / "tools" / "quiz.py"      # has some of the commands
 SOURCE = SCRIPT.read_text("utf-8")
-CODE = compile(SOURCE, str(SCRIPT), "exec")
+CODE = {script: compile(script.read_text("utf-8"), str(script), "exec") for script in (SCRIPT, QUIZ)}
 # -S keeps site-packages away, so that nothing but the standard library can be imported.
 PYTHON = [sys.executable, "-I", "-S", "-B"] + [f"-W{option}" for option in sys.warnoptions]
 ENVIRONMENT = {**{key: value for key, value in os.environ.items()
                   if not key.startswith(("LC_", "PYTHON", "COLUMNS"))}, "LANG": "C"}
 FOUR = {"ctx": "caf\u00e9 \u4e2d", "choices": [" a", " bb", " ccc", " dddd"], "label": 2}
 TWO = {"ctx": "x", "choices": ["yes", "no"], "label": 1}
+
+def script_of(words):
+    """The script that has the command."""
+    return QUIZ if words[:1] in (["choices"], ["cloze"], ["lastword"]) else SCRIPT
 
 def parse_shard(path):
     """(bytes a token, tokens) of a shard."""
@@ -104,20 +109,23 @@ class Case(unittest.TestCase):
             content = "".join(json.dumps(line) + "\n" for line in content)
         Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def start(self, command, *flags, script=SCRIPT, **more):
+    def start(self, command, *flags, **more):
         """(exit code, stdout, stderr) of a run in a process of its own."""
         more = {"env": ENVIRONMENT, "stdout": subprocess.PIPE, **more}
-        done = subprocess.run([*PYTHON, *flags, str(script), *shlex.split(command)], timeout=60,
+        words = shlex.split(command)
+        done = subprocess.run([*PYTHON, *flags, str(script_of(words)), *words], timeout=60,
                               stderr=subprocess.PIPE, **more)
         return done.returncode, (done.stdout or b"").decode(), done.stderr.decode()
 
     def call(self, command):
         """(exit code, stdout, stderr) of a run in this process."""
         said, complaint, status = io.StringIO(), io.StringIO(), 0
-        sys.argv = [str(SCRIPT), *shlex.split(command)]
+        words = shlex.split(command)
+        script = script_of(words)
+        sys.argv = [str(script), *words]
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
             try:
-                exec(CODE, {"__name__": "__main__"})
+                exec(CODE[script], {"__name__": "__main__", "__file__": str(script)})
             except SystemExit as stop:
                 status = stop.code
         return status, said.getvalue(), complaint.getvalue()
@@ -139,7 +147,7 @@ class Case(unittest.TestCase):
         with self.subTest(command=command, parts=parts):
             status, said, message = run() if run else self.call(command)
             self.assertEqual((status, said), (1, ""), message)
-            self.assertRegex(message, r"\Aprepro_data\.py: error: [^\n]+\n\Z")
+            self.assertRegex(message, r"\A(prepro_data|quiz)\.py: error: [^\n]+\n\Z")
             self.assertNotRegex(message, "(Type|Name|Attribute|Index|Key|Unbound[A-Za-z]+)Error")
             for part in parts:
                 self.assertIn(part, message)
@@ -166,7 +174,7 @@ class Shards(Case):
     """The commands text and tokens."""
 
     def test_all_bytes_split_and_report(self):
-        content = bytes(range(256)) * 4 + b"12345"       # a tenth is 102.9: rounded down
+        content = bytes(range(1, 256)) * 4 + b"123456789"     # a tenth is 102.9: rounded down
         self.write("a.txt", content)
         said = self.ok("", self.start("text a.txt --out deep/er"))
         self.check_shards({"train_000": content[:-102], "val_000": content[-102:]}, 2, "deep/er")
@@ -190,6 +198,7 @@ class Shards(Case):
 
     def test_several_shards(self):
         content = random.Random(3).getrandbits(8 * 300000).to_bytes(300000, "big")
+        content = content.replace(b"\0", b"\1")
         self.write("a", content[:100000])
         self.write("b", content[100000:])
         said = self.ok("text a b --out 'o o' --shard-tokens 70001")
@@ -250,7 +259,7 @@ class Shards(Case):
         def limit():
             """No file may grow beyond this: the first shards fit, the validation does not."""
             resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
-        self.refused("full", "text: ", "File too large",
+        self.refused("full", "File too large",
                      run=lambda: self.start(command, preexec_fn=limit))
 
     def test_names_beyond_ascii(self):
@@ -288,7 +297,7 @@ class Shards(Case):
 
     def test_width_follows_the_vocabulary(self):
         for largest, vocab, width in (
-                (65535, "", 2), (65536, "", 4), (4294967295, "", 4), (5, " --vocab 65536", 2),
+                (65535, "", 2), (65536, "", 4), (4194303, "", 4), (5, " --vocab 65536", 2),
                 (5, " --vocab 65537", 4), (65536, " --vocab 65537", 4)):
             with self.subTest(largest=largest, vocab=vocab):
                 ids = [1, largest, 2, 3, 4, 5, 5, 5, 5, 5]
@@ -334,9 +343,197 @@ class Shards(Case):
         self.files_refused(
             "tokens a.txt --from txt --out o", "a.txt", ("1 2\n\n3 x4\n", "a.txt: found ['x4']"),
             ("-1", "'-1'"), ("1_0", "1_0"), ("4294967296", "4294967296"), ("1.5", "1.5"),
-            ("9" * 5000, "tokens"), (b"\xff", "decode byte 0xff"), (" \n", "[0, 0]"),
-            ("\u00b2", "tokens: "))
+            ("9" * 5000, "a.txt: found ['9999"), (b"\xff", "decode byte 0xff"), (" \n", "[0, 0]"),
+            ("\u00b2", "a.txt: found ['\u00b2']"))
         self.refused("tokens no.bin --from nanogpt --out o", "'no.bin'")
+
+class WrongKind(Case):
+    """Files that hold something else than a command expects, and their conversions."""
+
+    TEXT = "It was \u00e9t\u00e9, caf\u00e9 by caf\u00e9, line by line.\n" * 30
+    CYRILLIC = "\u043c\u0438\u0440 \u043c\u0438\u0440\u0443\n" * 30
+
+    def test_utf_16_and_32(self):
+        for encoding in "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be":
+            for text in self.TEXT, self.CYRILLIC:
+                self.write("a.txt", ("\ufeff" + text).encode(encoding))
+                for clean in "", " --clean":
+                    self.ok(f"text a.txt --out o --val a.txt --force{clean}")
+                    self.check_shards({"train_000": text.encode(), "val_000": text.encode()})
+                self.assertIn("python3 prepro_data.py text a.txt --out DIR", self.ok("show a.txt"))
+                self.assertIn(repr(text[:9].encode())[2:-1], self.ok("show a.txt"))
+            self.write("a.txt", ("\ufeff1 2 3\n4").encode(encoding))
+            self.ok("tokens a.txt --from txt --val-fraction 0 --out o --force")
+            self.assertEqual(parse_shard(Path("o/train_000.bin")), (2, [1, 2, 3, 4]))
+            self.write("a.jsonl", ("\ufeff" + json.dumps(TWO) + "\n").encode(encoding))
+            self.ok("choices a.jsonl --out a.bin --force")
+            self.assertEqual(self.questions(2), [(1, b"x", [b"yes", b"no"])])
+        for encoding in "utf-16-le", "utf-16-be":           # no mark, but Latin
+            self.write("a.txt", self.TEXT.encode(encoding))
+            self.ok("text a.txt --out p --val-fraction 0 --force")
+            self.check_shards({"train_000": self.TEXT.encode()}, folder="p")
+        for command in "cloze", "lastword":
+            files = []
+            for encoding in "utf-8", "utf-16":
+                self.write("a.txt", sample_text(2000).decode().encode(encoding))
+                self.ok(f"{command} a.txt --out a.bin --count 100 --force")
+                files.append(Path("a.bin").read_bytes())
+            self.assertEqual(files[0], files[1])
+        self.write("a.txt", b"\xef\xbb\xbf1 2 3")
+        self.ok("tokens a.txt --from txt --val-fraction 0 --out q")
+        self.check_shards({"train_000": [1, 2, 3]}, folder="q")
+
+    def test_broken_utf_16(self):
+        whole = ("\ufeff" + self.TEXT).encode("utf-16-le")
+        self.files_refused(
+            "text a.txt --out o", "a.txt", (whole[:-1], "utf-16-le"), (b"\xff\xfe\0\xd8a\0", "a.txt: "),
+            (b"\xff\xfe\0\0\0\0\x11\0", "utf-32-le"), (("\ufeffa\0b").encode("utf-16-le"), "byte 1"))
+
+    def test_zero_bytes(self):
+        cyrillic = self.CYRILLIC.encode("utf-16-le")        # no mark, and no byte is mostly zero
+        for command in ("text {} --out o", "tokens {} --from txt --out o", "cloze {} --out o",
+                        "tokens {} --from json --out o", "lastword {} --out o", "show {}",
+                        "choices {} --out o", "text b --val {} --out o"):
+            self.write("b", b"some other text")
+            for content, place in ((b"abc\0def", 3), (bytes(64), 0), (cyrillic, 7),
+                                   (struct.pack("<40H", *range(256, 296)), 0),
+                                   (struct.pack("<40I", *range(256, 296)), 0)):
+                self.write("a.txt", content)
+                self.refused(command.format("a.txt"), f"a.txt byte {place}: found 0", "UTF-16",
+                             "python3 prepro_data.py tokens --help")
+
+    def test_foreign_files(self):
+        import bz2
+        import gzip
+        import lzma
+        import zipfile
+        self.write("a.txt", self.TEXT)
+        with zipfile.ZipFile("a.zip", "w") as archive:
+            archive.write("a.txt")
+        raw = self.TEXT.encode()
+        for content in (gzip.compress(raw), bz2.compress(raw), lzma.compress(raw),
+                        Path("a.zip").read_bytes(), b"\x28\xb5\x2f\xfd" + raw, b"%PDF-1.7\n" + raw,
+                        b"\x04\x22\x4d\x18" + raw, b"7z\xbc\xaf\x27\x1c" + raw, b"Rar!\x1a\x07" + raw,
+                        b"{\\rtf1 text}", b"\xd0\xcf\x11\xe0" + raw, b"PAR1" + raw, b"ARROW1" + raw,
+                        b"\x89HDF\r\n" + raw, b'\x40\1\0\0\0\0\0\0{"a":' + raw):
+            self.write("a.bin", content)
+            for command in ("text a.bin --out o", "text a.txt --val a.bin --out o", "show a.bin",
+                            "tokens a.bin --from nanogpt --out o", "tokens a.bin --from uint32 --out o",
+                            "tokens a.bin --from npy --out o", "tokens a.bin --from json --out o",
+                            "choices a.bin --out o", "cloze a.bin --out o"):
+                self.refused(command, "a.bin is compressed, a document or a table")
+
+    def numpy(self, kind, count, data, start=b"\x93NUMPY\1\0", width=2, shape=None):
+        """A file as numpy.save writes it."""
+        header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape or f'({count},)'}, }}"
+        header = header.encode().ljust(118 - width) + b"\n"
+        self.write("a.npy", start + len(header).to_bytes(width, "little") + header + data)
+
+    def test_numpy(self):
+        ids = [(i * 7919) % 50257 for i in range(1000)]
+        for kind, code in ("<u2", "H"), ("<u4", "I"), ("<i4", "i"), ("<i8", "q"), ("<u8", "Q"):
+            self.numpy(kind, 1000, struct.pack(f"<1000{code}", *ids))
+            self.ok("tokens a.npy --from npy --out o --force")
+            self.check_shards({"train_000": ids[:900], "val_000": ids[900:]})
+        for kind, code in ("|u1", "B"), ("|i1", "b"), ("<i2", "h"):
+            self.numpy(kind, 3, struct.pack(f"<3{code}", 1, 127, 3), b"\x93NUMPY\2\0", 4)
+            self.ok("tokens a.npy --from npy --val-fraction 0 --out p --force")
+            self.check_shards({"train_000": [1, 127, 3]}, folder="p")
+        said = self.ok("show a.npy")
+        self.assertIn("python3 prepro_data.py tokens a.npy --out DIR --from npy", said)
+        self.assertIn("3 tokens, largest id 127", said)
+        for command in ("text a.npy --out q", "tokens a.npy --from nanogpt --out q",
+                        "tokens a.npy --from uint16 --out q", "cloze a.npy --out q"):
+            self.refused(command, "a.npy is a NumPy array",
+                         "python3 prepro_data.py tokens a.npy --from npy --out DIR")
+        good = struct.pack("<4H", 1, 2, 3, 4)
+        for kind, count, data, shape, *parts in (
+                ("<f4", 2, good, None, "expected a NumPy array"), (">u2", 4, good, None, "NumPy"),
+                ("|O", 4, good, None, "NumPy"), ("<u2", 4, good, "(2, 2)", "one dimension"),
+                ("<u2", 5, good, None, "found 4; expected 5"), ("<u2", 3, good, None, "found 4"),
+                ("<u2", 4, good[:-1], None, "7 bytes"), ("<i2", 1, b"\xff\xff", None, "found [-1]"),
+                ("<u8", 1, b"\xff" * 8, None, "18446744073709551615"), ("<u2", 0, b"", None, "[0, 0]")):
+            self.numpy(kind, count, data, shape=shape)
+            self.refused("tokens a.npy --from npy --out q", "a.npy", *parts)
+        self.files_refused("tokens a.npy --from npy --out q", "a.npy", (b"", "NumPy"), (good, "NumPy"),
+                           (b"\x93NUMPY", "NumPy"), (b"\x93NUMPY\1\0\xff\xff{}", "NumPy"))
+
+    def test_widths_of_ids(self):
+        ids = [(i * 7919) % 151643 for i in range(1, 5001)]
+        codes = {"uint16": "H", "uint32": "I", "int64": "q"}
+        for name, code in codes.items():
+            given = [number % 50257 for number in ids] if name == "uint16" else ids
+            self.write("a.bin", struct.pack(f"<5000{code}", *given))
+            self.ok(f"tokens a.bin --from {name} --out {name}")
+            width = 2 if name == "uint16" else 4
+            self.check_shards({"train_000": given[:4500], "val_000": given[4500:]}, width, name)
+            said = self.ok("show a.bin")
+            self.assertIn(f"{name}, it seems", said)
+            self.assertIn(f"python3 prepro_data.py tokens a.bin --out DIR --from {name}", said)
+            self.assertIn(f"5000 tokens, largest id {max(given)}\n", said)
+            for wrong in "nanogpt", "uint32", "int64":
+                if wrong != name and (wrong, name) != ("nanogpt", "uint16"):
+                    wider = list(codes).index(name) > list(codes).index(wrong) if wrong in codes else True
+                    self.refused(f"tokens a.bin --from {wrong} --out q", "a.bin",
+                                 f"--from {name}" if wider else "expected token ids")
+        small = [number % 16 for number in ids]             # uint16 says so itself
+        self.write("a.bin", struct.pack("<5000H", *small))
+        self.refused("tokens a.bin --from nanogpt --out q", "uint32", "uint16")
+        self.ok("tokens a.bin --from uint16 --out r")
+        self.check_shards({"train_000": small[:4500], "val_000": small[4500:]}, 2, "r")
+        self.write("a.bin", struct.pack("<3I", 1, 4194304, 2))
+        self.refused("tokens a.bin --from uint32 --out q", "found [4194304]", "0 to 4194303")
+        self.write("a.bin", struct.pack("<3q", 1, -1, 2))
+        self.refused("tokens a.bin --from int64 --out q", "found [-1]")
+        for form, size in ("uint32", 6), ("int64", 12), ("uint16", 3):
+            self.write("a.bin", b"\xff" * size)
+            self.refused(f"tokens a.bin --from {form} --out q", f"of {size} bytes is cut off")
+
+    def test_commands_to_paste(self):
+        name = "my 'ids.bin"
+        self.write(name, struct.pack("<50I", *range(1000, 1050)))
+        said = self.ok("show " + shlex.quote(name))
+        command = re.search(r"python3 prepro_data\.py (.*)", said).group(1).replace("DIR", "o")
+        self.ok(command)
+        self.check_shards({"train_000": range(1000, 1045), "val_000": range(1045, 1050)})
+        self.write(name, shard_bytes([1, 2, 3]))
+        message = self.call("text --out p " + shlex.quote(name))[2]
+        self.assertIn("3 tokens", self.ok(re.search(r"run: python3 prepro_data\.py (.*)", message)
+                                          .group(1)))
+        self.write("a.txt", sample_text(3000))
+        self.refused("moved", "python3 dev/tools/quiz.py cloze a.txt --out 'b c'",
+                     run=lambda: self.old("cloze a.txt --out 'b c'"))
+
+    def old(self, command):
+        """A run of prepro_data.py with a command that it does not have any more."""
+        done = subprocess.run([*PYTHON, str(SCRIPT), *shlex.split(command)], timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
+    def test_output_that_cannot_be_written(self):
+        self.write("a.txt", b"text\n" * 99)
+        for command in "--help", "show a.txt", "text --help":
+            with open("/dev/full", "w") as full:
+                status, _, message = self.start(command, stdout=full)
+            self.assertEqual(status, 1)
+            self.assertRegex(message, r"\Aprepro_data\.py: error: [^\n]*No space left[^\n]*\n\Z")
+        status, _, message = self.start("show a.txt", preexec_fn=lambda: os.close(1))
+        self.assertEqual(status, 1)
+        self.assertRegex(message, r"\Aprepro_data\.py: error: standard output[^\n]*\n\Z")
+
+    @unittest.skipUnless(sys.platform.startswith("linux"), "needs names of any bytes")
+    def test_names_of_any_bytes(self):
+        name = os.fsdecode(b"a\xff\n.txt")
+        self.write(name, b"text\n" * 99)
+        environment = {**ENVIRONMENT, "PYTHONIOENCODING": "utf-8:strict"}
+        more = {"timeout": 60, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        flags = [option for option in PYTHON if option != "-I"]
+        done = subprocess.run([*flags, str(SCRIPT), "text", name, "--out", "o\udcff"], **more)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        done = subprocess.run([*flags, str(SCRIPT), "text", name + "x", "--out", "o"], **more)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertRegex(done.stderr.decode(), r"\Aprepro_data\.py: error: [^\n]+\n\Z")
 
 class Choices(Case):
     """The command choices."""
@@ -559,8 +756,8 @@ class Show(Case):
     def test_files_without_header(self):
         self.shows(b"caf\xc3\xa9\nend", r"'caf\xc3\xa9\nend'", "9 tokens, largest id 195",
                    "vocabulary 256", "./train_attnvar --data 'a b.txt'", name="a b.txt")
-        self.shows(struct.pack("<3H", 50000, 1, 2), "nanoGPT", "3 tokens", "50000 1 2",
-                   "tokens --from nanogpt")
+        self.shows(struct.pack("<3H", 50000, 17, 2), "uint16, it seems", "3 tokens", "50000 17 2",
+                   "python3 prepro_data.py tokens a.bin --out DIR --from uint16")
         self.files_refused("show e.bin", "e.bin", (b"", "e.bin: found 0"), (b"abc", "3 bytes"))
         self.files_refused("show e", "e", (b"", "e: found 0; expected at least one"))
         self.refused("show no", "No such file")
@@ -613,7 +810,7 @@ class Show(Case):
         self.write("a.jsonl", [FOUR, TWO, FOUR])
         self.ok("choices a.jsonl --out c.bin")
         script, rng, outcomes = {"__name__": "prepro_data"}, random.Random(5), [0, 0]
-        exec(CODE, script)
+        exec(CODE[SCRIPT], script)
         ids = list(range(40))
         for whole in [Path("c.bin").read_bytes(), shard_bytes(ids), shard_bytes(ids, 4)] * 150:
             raw = bytearray(whole)
@@ -657,9 +854,14 @@ class CommandLine(Case):
 
     def test_help_names_every_default(self):
         manual = self.ok("", self.start("--help"))
-        commands = "text", "tokens", "choices", "cloze", "lastword", "show"
-        for part in ("20240520", "20240801", "20240522", "65535, size, index, label", *commands):
+        commands = "text", "tokens", "show", "choices", "cloze", "lastword"
+        for part in ("20240520", "20240801", "20240522", "65535, size, index, label", *commands[:3],
+                     "dev/tools/quiz.py"):
             self.assertIn(part, manual)
+        done = subprocess.run([*PYTHON, str(QUIZ), "--help"], stdout=subprocess.PIPE, timeout=60)
+        for part in commands[3:]:
+            self.assertIn(part, done.stdout.decode())
+        manual += done.stdout.decode()
         self.assertLessEqual(max(map(len, manual.splitlines())), 100)
         text = "".join(" ".join(self.ok(f"{command} --help").split()) for command in commands)
         for option, default in zip(
@@ -680,7 +882,7 @@ class CommandLine(Case):
 
     def test_source(self):
         lines = SOURCE.splitlines()
-        self.assertLessEqual(len(lines), 360)
+        self.assertLessEqual(len(lines), 330)
         self.assertLessEqual(max(map(len, lines)), 100)
         self.assertTrue(all(line.isascii() for line in lines))
 

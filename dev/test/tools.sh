@@ -158,12 +158,12 @@ is "its mean over tokens: \" dddd\" are 5, \" go\" is one" "$(value acc_by_token
              "$tools/generate_attnvar" words $quick $bpe --as ids --tokens 1 --prompt "$c" 2> out | awk '{ printf "%d ", NF - 1 }'
          done)")"
 if command -v python3 > /dev/null; then
-    python3 "$root/prepro_data.py" cloze text --count 40 --context 9 --length 6 --out cloze.bin > out
-    python3 "$root/prepro_data.py" lastword text --count 40 --passage 14 --out last.bin > out
+    python3 "$root/dev/tools/quiz.py" cloze text --count 40 --context 9 --length 6 --out cloze.bin > out
+    python3 "$root/dev/tools/quiz.py" lastword text --count 40 --passage 14 --out last.bin > out
     "$tools/eval_attnvar" NSNS $quick --no-loss --json --choices cloze.bin > e.json
-    is "choices of prepro_data.py: cloze" "$(value questions < e.json) $(value chance < e.json)" "40 0.25"
+    is "choices of quiz.py: cloze" "$(value questions < e.json) $(value chance < e.json)" "40 0.25"
     "$tools/eval_attnvar" NSNS $quick --no-loss --json --choices last.bin > e.json
-    is "choices of prepro_data.py: lastword" "$(value last_words < e.json)" 40
+    is "choices of quiz.py: lastword" "$(value last_words < e.json)" 40
 fi
 
 # ---- inspect
@@ -262,7 +262,7 @@ head -c 10 val > ten; $e "ten: 10 tokens for evaluation" "--seq 16" -- SS --data
 $e "--no-loss leaves nothing" -- SS --no-loss
 $e "val holds bytes, the model's vocabulary is 20" -- recall --data val
 $e "quiz2: is a multiple-choice file" -- SS --data quiz2
-$e "--choices val: does not begin with 20240522" "prepro_data.py" -- SS --choices val
+$e "--choices val: does not begin with 20240522" "python3 dev/tools/quiz.py" -- SS --choices val
 $e "--choices none: No such file" -- SS --choices none
 $e "example 0 has token" "vocabulary is 20" -- recall --choices quiz1
 head -c 1100 quiz2 > cut; $e "cut" -- SS --choices cut

@@ -5,7 +5,7 @@
     dev/tools/eval_attnvar FOLDER                              loss over the run's validation data
     dev/tools/eval_attnvar FOLDER --data my.txt --positions
     dev/tools/eval_attnvar FOLDER --context 1,2,4,8,16,32,64,128
-    dev/tools/eval_attnvar FOLDER --choices quiz.bin           made by prepro_data.py or llm.c
+    dev/tools/eval_attnvar FOLDER --choices quiz.bin           made by quiz.py or llm.c
     dev/tools/eval_attnvar FOLDER --skip both                  also skipping the simple layers
 
 All losses are nats a token; bits a byte are nats / ln 2 over the bytes of the scored tokens. */
@@ -210,7 +210,7 @@ typedef struct {
 static void quiz_read(Quiz *quiz, const char *path, int V) {
     struct stat info;
     FILE *f = fopen(path, "rb");
-    const char *hint = "expected a choices file: python3 prepro_data.py cloze TEXT --out FILE";
+    const char *hint = "expected a choices file: python3 dev/tools/quiz.py cloze TEXT --out FILE";
     if (!f || stat(path, &info) != 0) fail("--choices %s: %s; %s", path, strerror(errno), hint);
     int32_t header[256];
     if (!S_ISREG(info.st_mode) || info.st_size < HEADER_BYTES || info.st_size % 2 != 0 ||
