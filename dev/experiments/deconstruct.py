@@ -46,7 +46,7 @@ def positive(text):
 
 
 def options(words):
-    described = "\n".join(f"  {name:<8} {what}" for name, what in presets.PRESETS.items())
+    described = "\n".join(f"  {name:<14} {what}" for name, what in presets.PRESETS.items())
     p = Parser(prog="deconstruct.py", formatter_class=argparse.RawDescriptionHelpFormatter,
                description="Trains and measures the models of the paper.",
                epilog="presets:\n" + described, allow_abbrev=False)
@@ -99,7 +99,9 @@ class Sweep:
         self.o, self.runs, self.shown = o, runs, shown
         self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else \
             os.cpu_count() or 1
-        self.jobs = min(o.jobs or self.cores, len(runs))
+        shared = [presets.SIDE_BY_SIDE[run["settings"]["size"]] for run in runs
+                  if run["settings"]["engine"] == "torch"]      # runs that share a GPU
+        self.jobs = min(o.jobs or min(shared + [self.cores]), len(runs))
         self.children = {}                  # process -> run
         self.interrupted = 0
 

@@ -21,7 +21,7 @@ def work(settings):
     """About how long a run takes, in no particular unit: its products."""
     s = settings
     block = 4 * s["dim"] ** 2 + 3 * s["dim"] * s["ffn"] + s["dim"] * s["seq"]
-    return s["steps"] * s["batch"] * s["seq"] * (s["layers"] * block + 256 * s["dim"] + 20000)
+    return s["steps"] * s["batch"] * s["seq"] * (s["layers"] * block + (s["vocab"] or 256) * s["dim"] + 20000)
 
 
 def label(settings):
@@ -30,7 +30,7 @@ def label(settings):
     extra += [f"{s['layers']} layers"] if s["layers"] == 8 else []
     extra += ["qk-norm"] if s["qk_norm"] and s["task"] == "text" else []
     extra += [f"kv {s['kv_heads']}"] if s["kv_heads"] != s["heads"] else []
-    return " ".join([s["task"], *extra])
+    return " ".join(["tokens" if s["tokenizer"] else s["task"], *extra])
 
 
 # 79 columns, for the narrowest of terminals
@@ -195,11 +195,17 @@ def error(values):
     return math.sqrt(sum((x - m) ** 2 for x in values) / (len(values) - 1) / len(values))
 
 
-def grouped(rows, column, task, size):
-    """{(attn, layout): values over seeds} of the plain models of one task and size."""
+def kind(row):
+    """bytes, or how many tokens the vocabulary has."""
+    return f"{row['vocab']} tokens" if row["vocab"] and row["task"] == "text" else "bytes"
+
+
+def grouped(rows, column, task, size, of_kind="bytes"):
+    """{(attn, layout): values over seeds} of the plain models of one task, size and vocabulary."""
     of = {}
     for row in rows:
         plain = (row["task"] == task and row["size"] == size and row["status"] == "done" and
+                 kind(row) == of_kind and
                  row["kv_heads"] == row["heads"] and (task == "recall" or not row["qk_norm"]))
         if plain and row["layers"] != 8 and row[column] != "":
             of.setdefault((row["attn"], row["layout"]), []).append(float(row[column]))
@@ -227,11 +233,13 @@ def column(of, layout):
     return {attn: cell(values) for (attn, where), values in of.items() if where == layout}
 
 
-def text_table(rows, size):
-    loss, skip = grouped(rows, "val_loss", "text", size), grouped(rows, "skip_blocks", "text", size)
+def text_table(rows, size, of_kind):
+    loss = grouped(rows, "val_loss", "text", size, of_kind)
+    skip = grouped(rows, "skip_blocks", "text", size, of_kind)
     if not loss:
         return ""
-    return matrix(f"validation loss, nats a byte ({size}):",
+    unit = "byte" if of_kind == "bytes" else "token"
+    return matrix(f"validation loss on {of_kind}, nats a {unit} ({size}):",
                   [("uniform", column(loss, "uniform")), ("even", column(loss, "even")),
                    ("even, skipped", column(skip, "even"))])
 
@@ -258,22 +266,24 @@ def names(list_of):
         (list_of[0] if list_of else "none")
 
 
-def text_paragraph(rows, size):
+def text_paragraph(rows, size, of_kind):
     """The findings on text, each sentence computed; only what is there to be compared is said."""
-    loss = {key: mean(v) for key, v in grouped(rows, "val_loss", "text", size).items()}
-    skip = {key: mean(v) for key, v in grouped(rows, "skip_blocks", "text", size).items()}
+    loss = {key: mean(v) for key, v in grouped(rows, "val_loss", "text", size, of_kind).items()}
+    skip = {key: mean(v) for key, v in grouped(rows, "skip_blocks", "text", size, of_kind).items()}
     uniform = {attn: x for (attn, layout), x in loss.items() if layout == "uniform"}
     even = {attn: x for (attn, layout), x in loss.items() if layout == "even"}
     if "standard" not in uniform or len(uniform) < 3:
         return ""
-    some = next(r for r in rows if r["task"] == "text" and r["size"] == size and r["bigram_floor"])
+    some = next(r for r in rows if r["task"] == "text" and r["size"] == size and
+                r["bigram_floor"] and kind(r) == of_kind)
     floor, standard = float(some["bigram_floor"]), uniform["standard"]
-    said = [f"Standard attention ends at {standard:.3f} nats a byte."]
+    unit = "byte" if of_kind == "bytes" else "token"
+    said = [f"On {of_kind}, standard attention ends at {standard:.3f} nats a {unit}."]
     if "mlp" in uniform:
         gap = uniform["mlp"] - floor
         said.append(f"Without mixing, mlp ends at {uniform['mlp']:.3f}, "
                     f"{abs(gap):.3f} {'above' if gap >= 0 else 'below'} the bigram floor of "
-                    f"{floor:.3f}: what the byte before tells, and no more."
+                    f"{floor:.3f}: what the {unit} before tells, and no more."
                     if abs(gap) < 0.1 else
                     f"Without mixing, mlp ends at {uniform['mlp']:.3f}, {abs(gap):.3f} "
                     f"{'above' if gap >= 0 else 'below'} the bigram floor of {floor:.3f}.")
@@ -291,7 +301,7 @@ def text_paragraph(rows, size):
                     f"({names(gained)}), and all are {near:+.3f} to {far:+.3f} from standard.")
     if skip:
         values = [x for (_, layout), x in skip.items() if layout == "even"]
-        chance = math.log(256)
+        chance = float(some["chance_loss"])
         above = sum(x >= chance for x in values)
         said.append(f"When the simple blocks of these hybrids are skipped the loss is "
                     f"{min(values):.2f} to {max(values):.2f} (chance {chance:.2f}, reached or "
@@ -320,9 +330,12 @@ def recall_paragraph(rows):
 
 def summary(rows):
     """The tables over seeds, then one paragraph."""
-    sizes = [size for size in ("tiny", "small", "10m") if
-             any(r["task"] == "text" and r["size"] == size for r in rows)]
-    tables = [text_table(rows, size) for size in sizes] + [recall_table(rows)]
-    paragraph = " ".join(filter(None, [text_paragraph(rows, size) for size in sizes[:1]] +
-                                [recall_paragraph(rows)]))
-    return "\n\n".join(part for part in tables + [paragraph] if part)
+    found = {(r["size"], kind(r)) for r in rows if r["task"] == "text"}
+    sizes = ("tiny", "small", "10m", "70m")
+    groups = [(size, of_kind) for size in sizes for of_kind in sorted({k for _, k in found},
+                                                                     key=lambda k: k != "bytes")
+              if (size, of_kind) in found]
+    tables = [text_table(rows, *group) for group in groups] + [recall_table(rows)]
+    first = [group for group in groups if group[0] == groups[0][0]]
+    paragraphs = [text_paragraph(rows, *group) for group in first] + [recall_paragraph(rows)]
+    return "\n\n".join(part for part in tables + paragraphs if part)

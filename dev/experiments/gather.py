@@ -10,13 +10,14 @@ import math
 import os
 import platform
 import subprocess
+from array import array
 from collections import Counter
 
 import onerun
 from presets import ROOT, WHOLE
 
 COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,"
-           "min_lr,warmup,seed,qk_norm,pairs,data,parameters,status,error,last_step,train_loss,"
+           "min_lr,warmup,seed,qk_norm,pairs,data,vocab,engine,parameters,status,error,last_step,train_loss,"
            "val_loss,bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,"
            "chance_loss,unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
 POINTS = 100            # of a training curve
@@ -24,32 +25,37 @@ POINTS = 100            # of a training curve
 
 # ---- floors --------------------------------------------------------------------------------------
 
+def tokens_of(path, most=None):
+    """The tokens of a file, the first `most` of them: a text's bytes, or a shard's numbers."""
+    with open(os.path.join(ROOT, path), "rb") as file:
+        head = array("i", file.read(12))
+        if head[:2].tolist() not in ([20240520, 1], [20240801, 7]):
+            file.seek(0)
+            return file.read(-1 if most is None else most)
+        tokens = array("H" if head[1] == 1 else "I")
+        file.seek(1024)
+        tokens.frombytes(file.read(-1 if most is None else most * tokens.itemsize))
+        return tokens
+
+
 @functools.lru_cache(maxsize=None)
 def counts(path):
-    with open(os.path.join(ROOT, path), "rb") as file:
-        data = file.read()
-    return Counter(data), Counter(zip(data, data[1:])), len(data)
+    data = tokens_of(path)
+    return Counter(data), Counter(zip(data, data[1:])), len(data), data[-1]
 
 
 @functools.lru_cache(maxsize=None)
-def floors(data, val, tokens):
-    """Mean of -ln p over the bytes that a validation scores, for a model that knows how often each
-    byte occurs in the training data, and for one that knows how often it follows the byte before.
-    One is added to every count, as train_attnvar does, so that no p is zero."""
-    single, pair, n = counts(data)
-    with open(os.path.join(ROOT, val), "rb") as file:
-        scored = file.read(tokens + 1)
-    before = Counter(scored[:-1])
-    after = Counter(scored[1:])
-    firsts = Counter(dict(single))
-    with open(os.path.join(ROOT, data), "rb") as file:
-        file.seek(n - 1)
-        firsts[file.read(1)[0]] -= 1                # the last byte comes before none
-    unigram = sum(k * -math.log((single[b] + 1) / (n + 256)) for b, k in after.items())
-    follows = Counter(zip(scored, scored[1:]))
-    bigram = sum(k * -math.log((pair[ab] + 1) / (firsts[ab[0]] + 256)) for ab, k in follows.items())
-    total = sum(before.values())
-    return unigram / total, bigram / total
+def floors(data, val, tokens, vocab):
+    """Mean of -ln p over the tokens that a validation scores, for a model that knows how often each
+    token occurs in the training data, and for one that knows how often it follows the token before.
+    As in train_attnvar, one is added to the counts of single tokens."""
+    single, pair, n, last = counts(data)
+    scored = tokens_of(val, tokens + 1)
+    p = {b: (single[b] + 1) / (n + vocab) for b in set(scored)}
+    unigram = sum(k * -math.log(p[b]) for b, k in Counter(scored[1:]).items())
+    bigram = sum(k * -math.log((pair[a, b] + 1) / (single[a] - (a == last) + vocab))
+                 for (a, b), k in Counter(zip(scored, scored[1:])).items())
+    return unigram / (len(scored) - 1), bigram / (len(scored) - 1)
 
 
 # ---- one run -------------------------------------------------------------------------------------
@@ -107,7 +113,7 @@ def evaluated_cells(folder, run):
         return {}
     by_skip = {result["skip"]: result for result in evaluation["results"]}
     whole = by_skip["none"]
-    unigram, bigram = floors(s["data"], s["val"], whole["tokens"])
+    unigram, bigram = floors(s["data"], s["val"], whole["tokens"], s["vocab"] or 256)
     return {"val_loss": number(whole["loss"]), "bits_per_byte": number(whole["bits_per_byte"]),
             "perplexity": number(whole["perplexity"]),
             "skip_mixers": number(by_skip.get("mixers", {}).get("loss")),
@@ -164,7 +170,8 @@ def details_of(folder, run):
             details["inspect"].update(batch=cost["batch"], cost=cost["cost"])
     maps = measured(folder, run, "inspect-maps.json")
     if maps:
-        details["maps"] = [dict(m, rows=[[float(f"{x:.3g}") for x in r] for r in m["rows"]])
+        details["maps"] = [dict(m, tokens=maps["tokens"],
+                                rows=[[float(f"{x:.3g}") for x in r] for r in m["rows"]])
                            for m in maps["maps"]]
     sample = measured(folder, run, "generate.json")
     if sample:

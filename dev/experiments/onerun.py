@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 from presets import ROOT, WHOLE, Refused
@@ -19,6 +20,10 @@ SOLVED = 0.995          # the accuracy at which recall counts as solved: it roun
 ENDED = (0, 130, -signal.SIGTERM)       # the program's codes when it was not in error
 POLL = 0.1              # seconds between looks at a child
 PARENT = "ATTNVAR_SWEEP_PID"    # the sweep that must live as long as the run, if there is one
+# What trains: both take the same options and leave the same files.
+ENGINES = {"c": [os.path.join(ROOT, "train_attnvar")],
+           "torch": [os.environ.get("ATTNVAR_PYTHON", sys.executable),
+                     os.path.join(ROOT, "dev", "scale", "attnvar_torch.py"), "--bf16"]}
 
 
 class Stopped(Exception):
@@ -187,8 +192,7 @@ class Worker:
 
     def train(self):
         s = self.run["settings"]
-        common = [os.path.join(ROOT, "train_attnvar"), "--out", self.at(), "--sample", "0",
-                  "--save-every", "100"]
+        common = ENGINES[s["engine"]] + ["--out", self.at(), "--sample", "0", "--save-every", "100"]
         last_size = [-1]
 
         def over():
@@ -226,10 +230,10 @@ class Worker:
         except ValueError:
             raise Failed(f"{args[0]}: printed no JSON") from None
         if name == "inspect-maps.json":
-            value["maps"] = self.read_maps(args[args.index("--text") + 1])
+            value["maps"] = self.read_maps()
         write_json(self.at(name), value)
 
-    def read_maps(self, text):
+    def read_maps(self):
         maps = []
         for file in os.listdir(self.at("maps")):
             layer, head, kind = file.split(".", 2)
@@ -237,8 +241,7 @@ class Worker:
                 continue
             with open(self.at("maps", file)) as lines:
                 rows = [[float(x) for x in line.split(",")] for line in lines]
-            maps.append({"layer": int(layer[5:]), "head": int(head[4:]), "tokens": text,
-                         "rows": rows})
+            maps.append({"layer": int(layer[5:]), "head": int(head[4:]), "rows": rows})
         return sorted(maps, key=lambda m: (m["layer"], m["head"]))
 
     def do(self):

@@ -8,22 +8,41 @@ import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PRESETS = {
-    "quick": "text, one seed: seven variants, uniform and every other layer standard; minutes",
+    "quick": "bytes and tokens, one seed: seven variants, uniform and hybrid; two minutes",
     "recall": "the recall task, three seeds: the same 13 models with two layers; minutes",
-    "table": "text and recall, three seeds: means and standard errors; hours",
+    "table": "bytes, tokens and recall, three seeds: means and standard errors; an hour",
     "paper": "table, and sizes, layouts, context, ablations, cost; overnight",
+    "scale-tiny": "on a GPU: the 13 models, size tiny, 8,192 tokens, three seeds",
+    "scale-small": "on a GPU: the same at size small",
+    "scale-10m": "on a GPU: the same at size 10m",
+    "scale-70m": "on a GPU: the same at the paper's smallest size, 70m, one seed",
+    "scale-bytes": "on a GPU: tiny, small and 10m on bytes, one seed",
+    "scale-layouts": "on a GPU: nine layouts of 8 layers for rndembqk and nonapprox, size small",
+    "scale-options": "on a GPU: QK-norm and grouped heads at size 10m",
 }
 SIMPLE = ["mlp", "approx", "nonapprox", "rndembqk", "fixedseqqk", "staticembqk"]
 LAYOUTS = ["even", "odd", "top", "middle", "bottom", "25", "first", "last", "bilateral"]
 DATA = "dev/data/austen_train.txt"
 VAL = "dev/data/austen_val.txt"
+# What a model is trained on: the texts as bytes, or as the tokens that dev/scale/bpe.py made of them,
+# with the table by which the instruments read and print text. eltec.py makes the second corpus.
+ELTEC = "dev/experiments/eltec/"
+CORPORA = {
+    "bytes": {"data": DATA, "val": VAL, "vocab": None, "tokenizer": None},
+    "tokens": {"data": "dev/data/austen_train_1024.bin", "val": "dev/data/austen_val_1024.bin",
+               "vocab": 1024, "tokenizer": "dev/data/tokens.txt"},
+    "eltec-bytes": {"data": ELTEC + "eltec_train.txt", "val": ELTEC + "eltec_val.txt",
+                    "vocab": None, "tokenizer": None},
+    "eltec-tokens": {"data": ELTEC + "eltec_train_8192.bin", "val": ELTEC + "eltec_val_8192.bin",
+                     "vocab": 8192, "tokenizer": ELTEC + "tokens.txt"},
+}
 SENTENCE = "It was so very kind of you, my dear."
 PROMPT = "It was "
 
 # What names a run: every setting that changes its result. The number of threads does not.
 SETTINGS = ["task", "size", "attn", "layout", "layers", "dim", "heads", "kv_heads", "ffn", "seq",
             "batch", "steps", "lr", "min_lr", "warmup", "seed", "qk_norm", "pairs", "vocab",
-            "data", "val", "eval_every", "eval_batches", "patience"]
+            "data", "val", "tokenizer", "engine", "eval_every", "eval_batches", "patience"]
 WHOLE = ["layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps", "warmup", "seed",
          "pairs", "vocab", "eval_every", "eval_batches"]
 
@@ -32,8 +51,9 @@ WHOLE = ["layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps", "
 # a row, else after STEPS.
 RECALL = {"seq": 24, "pairs": 6, "vocab": 32, "batch": 128, "ffn": 64, "steps": 600, "lr": 3e-3,
           "patience": 4, "eval_every": 20}
-# Small enough for minutes, long enough that what cannot mix is seen to have stopped at the floor.
-QUICK = {"batch": 8, "steps": 550}
+# Small enough for two minutes, long enough that what cannot mix is seen to have stopped at the floor.
+# The rates were chosen on standard.
+QUICK = {"bytes": {"batch": 2, "steps": 1200}, "tokens": {"batch": 2, "steps": 1200, "lr": 4e-3}}
 
 
 class Refused(Exception):
@@ -61,27 +81,34 @@ def checksum(path):
         with open(os.path.join(ROOT, path), "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
     except OSError as error:
-        raise Refused(f"{path}: {error.strerror}: expected a text to train on") from None
+        hint = ": python3 dev/experiments/eltec.py makes it" if path.startswith(ELTEC) else ""
+        raise Refused(f"{path}: {error.strerror}: expected a text to train on{hint}") from None
 
 
 class Grid:
     """Collects runs; the same run asked for twice is one, with the measurements of both."""
 
     def __init__(self, data=DATA, val=VAL):
-        self.data, self.val = data, val
+        self.own = None if (data, val) == (DATA, VAL) else dict(CORPORA["bytes"], data=data, val=val)
         self.sizes = sizes()
-        self.sums = {path: checksum(path) for path in {data, val}}
+        self.sums = {}
         self.runs = {}
 
-    def add(self, attn, layout="uniform", size="tiny", seed=1, measures=(), **over):
+    def add(self, attn, layout="uniform", size="tiny", seed=1, measures=(), corpus="bytes", **over):
+        if self.own and corpus != "bytes":
+            return                          # of a text of one's own there are only the bytes
         s = {name: int(value) if value == int(value) else value
              for name, value in self.sizes[size].items() if name != "beta2"}
         s.update(task="text", size=size, attn=attn, layout=layout, seed=seed, qk_norm=0,
-                 pairs=None, vocab=None, data=self.data, val=self.val, patience=0, eval_batches=4)
+                 pairs=None, patience=0, eval_batches=4, engine="c")
+        s.update(self.own or CORPORA[corpus])
         s.update(over)
         if s["task"] == "recall":
             s.update(data="recall", val=None, pairs=s["pairs"] or 8,
                      vocab=s["vocab"] or 64)
+        for path in (s["data"], s["val"]):
+            if path not in self.sums and path and s["task"] != "recall":
+                self.sums[path] = checksum(path)
         s.setdefault("kv_heads", s["heads"])
         s.setdefault("eval_every", max(1, s["steps"] // 10))
         s.setdefault("warmup", s["steps"] // 20)
@@ -89,11 +116,14 @@ class Grid:
         settings = {name: s[name] for name in SETTINGS}
         name = self.name(settings)
         run = self.runs.setdefault(name, {"name": name, "settings": settings, "measures": {}})
-        run["measures"].update(measures)
+        more = ["--tokenizer", settings["tokenizer"]] if settings["tokenizer"] else []
+        run["measures"].update({file: words + more for file, words in dict(measures).items()})
 
     def name(self, s):
         """Readable, and with a checksum of all settings and of the data."""
-        marks = [s["task"], s["size"], s["attn"], s["layout"]]
+        marks = [s["task"], s["size"]]
+        marks += [f"{s['vocab']}"] if s["tokenizer"] else []
+        marks += [s["attn"], s["layout"]]
         if s["layers"] != self.sizes[s["size"]]["layers"]:
             marks.append(f"{s['layers']}layers")
         if s["qk_norm"]:
@@ -135,11 +165,13 @@ def measures_of(attn, layout, windows, seq=128, look=False, context=False, maps=
 
 
 def quick(grid, seeds, steps=None):
-    for seed in seeds:
-        for attn, layout in models():
-            maps = layout == "uniform" or attn == "nonapprox"
-            grid.add(attn, layout, seed=seed, **dict(QUICK, steps=steps or QUICK["steps"]),
-                     measures=measures_of(attn, layout, 256, look=True, maps=maps))
+    for corpus, recipe in QUICK.items():
+        for seed in seeds:
+            for attn, layout in models():
+                grid.add(attn, layout, seed=seed, corpus=corpus,
+                         **dict(recipe, steps=steps or recipe["steps"]),
+                         measures=measures_of(attn, layout, 256, look=True,
+                                              maps=corpus == "tokens" or layout == "uniform"))
 
 
 def recall(grid, seeds, steps=None):
@@ -149,21 +181,21 @@ def recall(grid, seeds, steps=None):
                      **dict(RECALL, steps=steps or RECALL["steps"]))
 
 
-def text(grid, seeds, size, steps=None, **over):
+def text(grid, seeds, size, steps=None, corpus="bytes", windows=0, **over):
     """The 13 models at a size; the first seed is looked at closely."""
     over.update({"steps": steps} if steps else {})
-    seq = int(grid.sizes[size]["seq"])
+    seq = over.get("seq", int(grid.sizes[size]["seq"]))
     for seed in seeds:
         first = seed == seeds[0]
         for attn, layout in models():
-            grid.add(attn, layout, size, seed, **over,
-                     measures=measures_of(attn, layout, 0, seq, look=first, context=first,
-                                          maps=first and (layout == "uniform" or
-                                                          attn == "nonapprox")))
+            grid.add(attn, layout, size, seed, **over, corpus=corpus, measures=measures_of(
+                attn, layout, windows, seq, look=first, context=first,
+                maps=first and ("tokens" in corpus or layout == "uniform")))
 
 
 def table(grid, seeds, steps=None):
-    text(grid, seeds, "tiny", steps)
+    for corpus in ("bytes", "tokens"):
+        text(grid, seeds, "tiny", steps, corpus)
     recall(grid, seeds, steps)
 
 
@@ -182,12 +214,64 @@ def paper(grid, seeds, steps=None):
         text(grid, seeds[:1], size, steps)
 
 
-BUILD = {"quick": quick, "recall": recall, "table": table, "paper": paper}
-SEEDS = {"quick": 1, "recall": 3, "table": 3, "paper": 3}
+# On a GPU, by dev/scale/attnvar_torch.py. Of each size: its recipe, how many windows of the validation
+# text are scored afterwards, how many runs share the GPU. lr was chosen on standard.
+SCALE = {
+    "tiny": {"seq": 512, "batch": 32, "steps": 1500, "lr": 3e-3},
+    "small": {"seq": 512, "batch": 32, "steps": 1500, "lr": 2e-3},
+    "10m": {"seq": 512, "batch": 32, "steps": 1500, "lr": 1e-3},
+    "70m": {"seq": 1024, "batch": 32, "steps": 2000, "lr": 6e-4},
+}
+WINDOWS = {"tiny": 0, "small": 0, "10m": 256, "70m": 64}
+SIDE_BY_SIDE = {"tiny": 8, "small": 8, "10m": 4, "70m": 2}
+
+
+def scale(grid, seeds, size, steps=None, corpus="eltec-tokens"):
+    over = dict(SCALE[size], engine="torch")
+    usual = over.pop("steps")
+    text(grid, seeds, size, steps or usual, corpus, WINDOWS[size], **over)
+
+
+def scale_of(size):
+    """The preset of a size."""
+    return lambda grid, seeds, steps=None: scale(grid, seeds, size, steps)
+
+
+def scale_bytes(grid, seeds, steps=None):
+    for size in ("tiny", "small", "10m"):
+        scale(grid, seeds, size, steps, "eltec-bytes")
+
+
+def scale_layouts(grid, seeds, steps=None):
+    over = dict(SCALE["small"], engine="torch", layers=8, size="small", corpus="eltec-tokens")
+    over.update({"steps": steps} if steps else {})
+    for seed in seeds:
+        grid.add("standard", seed=seed, **over, measures=measures_of("standard", "uniform", 0))
+        for attn in ("rndembqk", "nonapprox"):
+            for layout in ["uniform"] + LAYOUTS:
+                grid.add(attn, layout, seed=seed, **over, measures=measures_of(attn, layout, 0))
+
+
+def scale_options(grid, seeds, steps=None):
+    over = dict(SCALE["10m"], engine="torch", size="10m", corpus="eltec-tokens")
+    over.update({"steps": steps} if steps else {})
+    for seed in seeds:
+        for option in ({"qk_norm": 1}, {"kv_heads": 2}):
+            for attn in ("standard", "nonapprox", "rndembqk"):
+                for layout in ("uniform", "even")[:1 if attn == "standard" else 2]:
+                    grid.add(attn, layout, seed=seed, **over, **option,
+                             measures=measures_of(attn, layout, WINDOWS["10m"]))
+
+
+BUILD = {"quick": quick, "recall": recall, "table": table, "paper": paper,
+         **{f"scale-{size}": scale_of(size) for size in SCALE}, "scale-bytes": scale_bytes,
+         "scale-layouts": scale_layouts, "scale-options": scale_options}
+SEEDS = {"recall": 3, "table": 3, "paper": 3, "scale-tiny": 3, "scale-small": 3, "scale-10m": 3,
+         "scale-layouts": 3}                # else 1
 
 
 def plan(preset, seeds=None, steps=None, data=DATA, val=VAL):
     """The runs of a preset in their order: [{"name", "settings", "measures"}, ...]"""
     grid = Grid(data, val)
-    BUILD[preset](grid, range(1, (seeds or SEEDS[preset]) + 1), steps)
+    BUILD[preset](grid, range(1, (seeds or SEEDS.get(preset, 1)) + 1), steps)
     return list(grid.runs.values())
