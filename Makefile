@@ -69,11 +69,11 @@ UTF8     = <assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1
 	        "clang's is libomp: brew install libomp, or apt install libomp-dev" ;; esac; \
 	fi; \
 	case $$($(CC) -dumpmachine 2> /dev/null) in *mingw*) \
-	    link=-static; \
+	    link='-static -lwinpthread'; \
 	    echo '$(UTF8)' > $$dir/utf8.xml; echo '1 24 "utf8.xml"' > $$dir/utf8.rc; \
 	    for windres in $$($(CC) -dumpmachine)-windres windres; do \
 	        (cd $$dir && $$windres utf8.rc utf8.o) > $$dir/log 2>&1 && \
-	            mv $$dir/utf8.o .utf8.o && link='.utf8.o -static' && break; \
+	            mv $$dir/utf8.o .utf8.o && link=".utf8.o $$link" && break; \
 	    done ;; esac; \
 	printf '%s\n' "$$machine" "$$omp" "$$link" $(FOR) > $@
 

@@ -14,10 +14,10 @@ cd "$dir" || exit 1
 
 fail() { echo "eighth.patch: $*"; exit 1; }
 
-patch -p1 --no-backup-if-mismatch < "$root/dev/notes/eighth.patch" > patched 2>&1 ||
+patch -p1 < "$root/dev/notes/eighth.patch" > patched 2>&1 ||
     { cat patched; fail "does not apply to the present files: make it again, see eighth.md"; }
-lines=$(awk '/^diff / { main = /train_attnvar.c/ } main && /^[-+]/ && !/^(---|\+\+\+)/' \
-            "$root/dev/notes/eighth.patch" | wc -l)
+lines=$(($(awk '/^diff / { main = /train_attnvar.c/ } main && /^[-+]/ && !/^(---|\+\+\+)/' \
+            "$root/dev/notes/eighth.patch" | wc -l)))
 [ "$lines" -lt 60 ] || fail "changes $lines lines of train_attnvar.c, expected fewer than 60"
 make -s CFLAGS='-O1 -Werror' train_attnvar test_attnvar > log 2>&1 || { cat log; fail "does not build"; }
 

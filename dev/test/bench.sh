@@ -19,7 +19,7 @@ keys() {
     shift
     out=$("$program" "$@" 2>&1 </dev/null)
     code=$?
-    found=$(printf '%s\n' "$out" | tail -n "$(printf '%s' "$expected" | tr -cd : | wc -c)" |
+    found=$(printf '%s\n' "$out" | tail -n "$(($(printf '%s' "$expected" | tr -cd : | wc -c)))" |
         sed -E 's/: (n\/a|[0-9.]+(e[-+][0-9]+)?)$/: VALUE/' | tr '\n' ' ')
     if [ $code -eq 0 ] && [ "$found" = "$expected" ]; then result yes
     else result no "keys: $*" "exit code $code, expected $expected, it said: $out"; fi

@@ -70,13 +70,11 @@ part_sanitized_tests() {
 }
 part_sanitized_tools() {
     check "sanitizers, the instruments: build" make -s CC=gcc train_debug
-    for tool in tools/eval_attnvar tools/inspect_attnvar tools/generate_attnvar test/tools_test; do
-        check "sanitizers: build $tool" gcc -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
-            -fopenmp dev/$tool.c -o ${tool#*/}_debug -lm
-    done
-    check "sanitizers: what the instruments compute" ./tools_test_debug
+    check "sanitizers: build all tools" make -s CC=gcc tools dev/test/tools_test \
+        CFLAGS='-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all'
+    check "sanitizers: what the instruments compute" dev/test/tools_test
     mkdir sanitized
-    for tool in eval inspect generate; do mv ${tool}_attnvar_debug sanitized/${tool}_attnvar; done
+    mv dev/tools/eval_attnvar dev/tools/inspect_attnvar dev/tools/generate_attnvar sanitized
     check "sanitizers: the instruments" dev/test/tools.sh ./train_debug sanitized
 }
 

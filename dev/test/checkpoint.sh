@@ -113,7 +113,7 @@ while [ $round -lt $rounds ]; do
     sleep "0.$(( (round * 37 + 11) % 40 + 10 ))"
     kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null
     "$program" --out killed --resume --save-every 1 --sample 0 > out2 2>&1 & pid=$!
-    while kill -0 $pid 2>/dev/null && ! grep -q '^step\|error' out2; do sleep 0.01; done
+    while kill -0 $pid 2>/dev/null && ! grep -q -e '^step' -e error out2; do sleep 0.01; done
     grep -q error out2 && { ok=no; why="round $round: $(cat out2)"; break; }
     round=$((round + 1))
 done

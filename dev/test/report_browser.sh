@@ -23,7 +23,7 @@ check() {       # check WHAT COMMAND...
 browse() {      # browse PAGE OPTION...: the document after it was loaded; the console in $dir/console
     page=$1
     shift
-    timeout 300 "$chromium" --headless=new --no-sandbox --disable-gpu --user-data-dir="$dir/profile" \
+    perl -e 'alarm 300; exec @ARGV' "$chromium" --headless=new --no-sandbox --disable-gpu --user-data-dir="$dir/profile" \
         --enable-logging=stderr --virtual-time-budget=3000 "$@" --dump-dom "file://$page" 2> "$dir/console"
 }
 

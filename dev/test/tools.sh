@@ -189,9 +189,9 @@ for layers in SS EE AA; do
        "$(value decode_flops_formula < e.json) $(value cache_bytes_formula < e.json)"
 done
 yes_if "maps are written" "$tools/inspect_attnvar" all $quick --maps maps --text "It was so"
-is "maps: one a layer that has one, head and format" "$(ls maps | wc -l)" 48
+is "maps: one a layer that has one, head and format" "$(($(ls maps | wc -l)))" 48
 is "maps: rows of a CSV add up to 1" "$(awk -F, '{ s = 0; for (i = 1; i <= NF; i++) s += $i; if (NF != 9 || s < 0.9999 || s > 1.0001) bad++ } END { print NR, bad + 0 }' maps/layer1.head2.csv)" "9 0"
-is "maps: a PGM's size" "$(head -n 2 maps/layer1.head2.pgm | tr '\n' ' ')$(wc -c < maps/layer1.head2.pgm)" "P5 9 9 $((11 + 81))"
+is "maps: a PGM's size" "$(head -n 2 maps/layer1.head2.pgm | tr '\n' ' ')$(($(wc -c < maps/layer1.head2.pgm)))" "P5 9 9 $((11 + 81))"
 "$tools/inspect_attnvar" all $quick --maps other --text "Another t" > out
 cmp -s maps/layer5.head1.csv other/layer5.head1.csv && ok=yes || ok=no
 result $ok "maps: the anchor's are the same for another text" ""
@@ -235,7 +235,7 @@ is "cache bytes of approx" "$("$tools/generate_attnvar" AA $quick --tokens 9 --p
 is "a prompt in tokens comes back as text" "$(head -c 19 a)" "It was so very kind"
 "$tools/inspect_attnvar" words $quick $bpe --maps wordmaps --text "It was so" --json > e.json
 is "maps of tokens: the tokens" "$(sed 's/.*"tokens":\[//; s/\].*//' e.json)" '"It"," was"," so"'
-is "ids in, ids out" "$("$tools/generate_attnvar" ids $quick --tokens 3 --prompt-ids 5,299 2> out | wc -w)" 5
+is "ids in, ids out" "$(($("$tools/generate_attnvar" ids $quick --tokens 3 --prompt-ids 5,299 2> out | wc -w)))" 5
 
 # ---- what is refused
 refused() { t=$1; shift; program=$tools/$t; refuse "$@"; }
