@@ -276,9 +276,71 @@ def bad_input_is_refused():
         assert all(part in said for part in parts), (words, said)
 
 
+def tokens_are_read():
+    """A sweep on tokens: the program's own losses and floors, bits a byte, tokens of the maps."""
+    words = ["--only", "1024-standard-uniform", "--only", "1024-mlp-even"]
+    done = subprocess.run([sys.executable, PROGRAM, "quick", "--folder", "tokens", "--steps", "4",
+                           *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          universal_newlines=True)
+    assert done.returncode == 0 and "nats a token" in done.stdout, done.stdout
+    rows = table("tokens")
+    assert [row["vocab"] for row in rows] == ["1024"] * 2 and rows[1]["skip_blocks"], rows
+    bytes_each = float(rows[0]["val_loss"]) / 0.693147 / float(rows[0]["bits_per_byte"])
+    assert 2.4 < bytes_each < 3, rows
+    run = details("tokens")[rows[0]["run"]]
+    assert "".join(run["maps"][0]["tokens"]) == presets.SENTENCE and run["sample"], run
+    data, val = (os.path.join(ROOT, presets.CORPORA["tokens"][name]) for name in ("data", "val"))
+    said = subprocess.run([os.path.join(ROOT, "train_attnvar"), "--data", data, "--val", val,
+                           "--vocab", "1024", "--steps", "0", "--sample", "0", "--eval-batches",
+                           "1"], stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
+    theirs = re.search(r"unigram ([\d.]+), bigram ([\d.]+)", said).groups()
+    mine = gather.floors(data, val, 16 * 128, 1024)
+    assert [f"{x:.4f}" for x in mine] == list(theirs), (mine, theirs)
+
+
+def the_corpus_at_scale():
+    """eltec.py's rule on a small file; what is not the checkout is refused."""
+    import eltec
+    body = ("<head> One </head><div><p>a  b\n c<note><p>n &amp; m</p></note>d</p><l>l1</l><p> </p>"
+            "</div><p>caf\u00e9 <hi>x</hi></p>")
+    os.makedirs("novels/level1")
+    with open("novels/level1/n.xml", "w", encoding="utf-8") as file:
+        file.write(f'<TEI xmlns="http://www.tei-c.org/ns/1.0"><teiHeader><p>no</p></teiHeader><text>'
+                   f"<front><p>no</p></front><body>{body}</body><back><p>no</p></back></text></TEI>")
+    text = eltec.text_of("novels/level1/n.xml")
+    assert text == "One\na b cn & md\nn & m\nl1\ncaf\u00e9 x\n\n", text
+    shutil.copytree("novels", "wrong")
+    for name in eltec.VALIDATION:
+        shutil.copy("novels/level1/n.xml", f"wrong/level1/{name}.xml")
+    for folder, part in (("none", "no such folder"), ("novels", "ENG18610_Eliot"),
+                         ("wrong", "checksum")):
+        done = subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "eltec.py"), folder,
+                               "--out", "made"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True)
+        assert done.returncode == 1 and part in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1 and not os.path.exists("made"), done.stderr
+
+
+def another_engine():
+    """A run trained by PyTorch's program: asked for with the same options, beside its own."""
+    grid = presets.Grid()
+    grid.add("standard", engine="torch", steps=3)
+    run, = grid.runs.values()
+    onerun.prepare("engine", run)
+    worker = onerun.Worker("engine", run["name"], 1)
+    words = onerun.ENGINES["torch"] + worker.train_command()
+    assert words[1].endswith("attnvar_torch.py") and words[words.index("--steps") + 1] == "3", words
+    there = os.path.exists(os.path.join(ROOT, presets.ELTEC))
+    try:
+        assert len(presets.plan("scale-10m")) == 39
+    except presets.Refused as refused:
+        assert "eltec.py" in str(refused) and not there, refused
+
+
 TESTS = [end_by_itself, settings_are_right, sizes_are_the_programs, floors_are_the_programs,
          nothing_is_repeated, changes_are_other_runs, jobs_change_nothing, killing_changes_nothing,
          failure_is_shown_and_the_rest_goes_on, recall_ends_when_solved,
+         tokens_are_read, the_corpus_at_scale, another_engine,
          the_rule_that_ends_recall, the_paragraph_follows_the_data, bad_input_is_refused]
 
 
