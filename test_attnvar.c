@@ -1682,7 +1682,16 @@ static void test_layers(void) {
         unsigned char right[1];
         crossentropy_forward(loss, right, logits, target, 1, 3);    // ln(e + e^2 + e^3) - 1
         note(&d, fabs(loss[0] - 2.40760596444437981));
-        check(d <= 1e-14, "rmsnorm, swiglu, cross-entropy by hand", "within %.1e", d);
+        float near[3] = {2.999f, 3, 1};                     // a target that is nearly the likeliest is not right
+        int right_of[3];
+        for (int t = 0; t < 3; t++) {
+            float x3[3] = {near[0], near[1], near[2]};
+            crossentropy_forward(loss, right, x3, &t, 1, 3);
+            right_of[t] = right[0];
+        }
+        bool likeliest = !right_of[0] && right_of[1] && !right_of[2];
+        check(d <= 1e-14 && likeliest, "rmsnorm, swiglu, cross-entropy by hand", "within %.1e%s", d,
+              likeliest ? "" : ", but the likeliest token is not told from the others");
     }
 }
 

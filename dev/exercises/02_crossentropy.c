@@ -4,11 +4,11 @@
 
        loss_n = -ln p_target,   p_v = exp(x_v) / sum_u exp(x_u)
 
-   A target of -1 means that nothing is scored at this position. Return the mean loss over the
-   scored positions, in nats, and write dlogits, the gradient of that mean.
+   A target of -1 means that this position is not scored. Return the mean loss over the scored
+   positions, in nats, and write dlogits, the gradient of that mean.
 
-   Hint. Write loss_n = ln(sum_u exp(x_u)) - x_target and differentiate that. exp(200) is no float:
-   subtract the row's maximum from its logits first, which changes no p_v. */
+   Hint. Write loss_n = ln(sum_u exp(x_u)) - x_target and differentiate that. exp(200) overflows
+   a float: first subtract the row's maximum from its logits. That changes no p_v. */
 
 #include "exercise.h"
 

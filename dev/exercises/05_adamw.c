@@ -7,12 +7,12 @@
        v = b2 v + (1 - b2) g^2
        w = w - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay w)
 
-   decay w only where decayed[e] is set (matrices); w on the right is the old one. w, m and v hold
-   what the step before left, and m = v = 0 before t = 1. The numbers are in `recipe`: recipe.lr,
-   .beta1, .beta2, .eps, .decay, .clip.
+   The term decay w applies only where decayed[e] is set (matrices). The w on the right is the
+   old w. On entry w, m and v hold the values of the previous step; m = v = 0 before t = 1. The
+   numbers are in `recipe`: recipe.lr, .beta1, .beta2, .eps, .decay, .clip.
 
-   Hint. Dividing by 1 - b^t makes m and v averages with weights that sum to 1, from the first step
-   on. Where does eps stand, under the root or beside it? */
+   Hint. Dividing by 1 - b^t makes m and v averages with weights that sum to 1, from the first
+   step on. Where does eps stand, under the root or beside it? */
 
 #include "exercise.h"
 

@@ -1,13 +1,14 @@
 /* Exercise 6: make attention causal (10 minutes)
 
    Below is attention of one head in which every position sees every other (section 4.1, without
-   the causal part). A language model predicts the next token, so position i may see the keys
-   j <= i only:
+   the causal part). A language model predicts the next token, so position i may see the keys j
+   <= i only:
 
        o_i = sum_{j<=i} A_ij v_j,   A_ij = exp(x_ij) / sum_{l<=i} exp(x_il),   x_ij = s q_i.k_j
 
-   Change it. The grader also changes the last token and expects every output before it to stay the
-   same, bit for bit; and its scores can be large, so keep the maximum (over which keys?). */
+   Change the code so that it does this. The grader also changes the last token and expects all
+   earlier outputs to stay the same, bit for bit. Its scores can be large, so keep the maximum
+   (over which keys?). */
 
 #include "exercise.h"
 

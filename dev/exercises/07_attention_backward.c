@@ -4,12 +4,12 @@
 
        x_ij = s q_i.k_j,   A_ij = exp(x_ij) / sum_{l<=i} exp(x_il),   o_i = sum_{j<=i} A_ij v_j
 
-   The code below computes row i of the map A again. What is missing comes behind it.
+   The code below recomputes row i of the map A. Write the rest after it.
 
    Hint. In this order: dA_ij = g_i.v_j, because o_i is linear in A. The softmax of a row has
-   dA_il/dx_ij = A_il ([l = j] - A_ij): sum over l, and the same sum stands in every dx_ij of the
-   row; compute it once. Then dq_i from row i, while dk_j and dv_j gather from all rows i >= j:
-   set them to zero before, and add. Do not lose s. The algebra stands in section 4.1. */
+   dA_il/dx_ij = A_il ([l = j] - A_ij): sum over l. The same sum stands in every dx_ij of the
+   row, so compute it once. dq_i comes from row i alone, while dk_j and dv_j collect from all
+   rows i >= j: set them to zero first, then add. Do not lose s. Section 4.1 has the algebra. */
 
 #include "exercise.h"
 
