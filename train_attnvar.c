@@ -1908,12 +1908,13 @@ static void zero_gradients(Model *m) {
 //     then the tokens: magic 20240520, version 1: uint16; magic 20240801, version 7: uint32;
 //   - any other file: its bytes, vocabulary 256. That is what tokenizer-free means here;
 //   - the word recall: no file but a task, made up as it is read (see recall_sequence).
-// Several files follow each other as one stream. They stay on disk; a window is read when it is
-// wanted. Numbers in files are little-endian, as is every machine this is likely to meet.
+// Several files follow each other as one stream. They stay on disk: a window is read when it is
+// wanted, and every token is checked whenever it is read. Numbers in files are little-endian.
 // ------------------------------------------------------------------------------------------------
 
 enum { MAX_FILES = 256, MAX_PAIRS = 256 };
 enum { HEADER_BYTES = 1024, MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
+enum { FLOORS_VOCAB = 1024 };   // pairs of tokens are counted for vocabularies up to this one
 
 typedef struct {
     const char *path, *kind;    // kind: what it holds, "bytes" or "tokens"
@@ -1926,40 +1927,113 @@ typedef struct {
     Shard shard[MAX_FILES];
     int shards;
     size_t first, n;            // of the stream, the tokens first .. first+n-1
-    int pairs, vocab;           // recall: key-value pairs in a sequence, else 0; and its vocabulary
+    int pairs;                  // recall: key-value pairs in a sequence, else 0
+    int vocab;                  // every token is less than this; 0: not known yet
+    int largest;                // the largest token; survey() finds this and the next two
+    uint32_t checksum;          // of all tokens
+    size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) how often b follows a; or NULL
 } Data;
 
-static void shard_open(Shard *s, const char *path) {
-    struct stat info;
-    *s = (Shard){.path = path};
-    const char *wrong = stat(path, &info) != 0 ? strerror(errno)
-                      : S_ISDIR(info.st_mode) ? "is a directory"
-                      : !S_ISREG(info.st_mode) ? "is not a regular file"
-                      : info.st_size == 0 ? "the file is empty"
-                      : !(s->file = fopen(path, "rb")) ? strerror(errno) : NULL;
-    if (wrong) fail("%s: %s; expected a text file, such as dev/data/austen_train.txt: --data FILE",
-                    path, wrong);
+// A path as a shell takes it, for commands that messages show: in quotes if it needs them.
+typedef struct {
+    char s[PATH_MAX + 32];      // longer than any valid path: one that is cut off here is refused
+} Path;
+
+static Path quoted(const char *path) {
+    Path q;
+    size_t n = 0;
+    bool plain = *path && strspn(path, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                       "0123456789_-+=.,:@%/\\") == strlen(path);
+    if (!plain) q.s[n++] = '\'';
+    for (; *path && n + 6 < sizeof q.s; path++) {
+        if (*path != '\'') q.s[n++] = *path;
+        else n += (size_t)snprintf(q.s + n, sizeof q.s - n, "'\\''");
+    }
+    if (!plain) q.s[n++] = '\'';
+    q.s[n] = 0;
+    return q;
+}
+
+// Files that would be read as bytes and should not be, by n of their bytes. The command that makes
+// text or tokens of one is before, the file's name, after; NULL: none is known.
+static const struct {
+    int at, n;
+    const char *bytes, *kind, *before, *after;
+} foreign[] = {
+    {0, 2, "\xff\xfe", "UTF-16 text", "iconv -f UTF-16 -t UTF-8", "> text"},
+    {0, 2, "\xfe\xff", "UTF-16 text", "iconv -f UTF-16 -t UTF-8", "> text"},
+    {0, 4, "\0\0\xfe\xff", "UTF-32 text", "iconv -f UTF-32 -t UTF-8", "> text"},
+    {0, 2, "\x1f\x8b", "a gzip file", "gzip -dc", "> text"},
+    {0, 4, "PK\3\4", "a zip file", "unzip -p", "> text"},
+    {0, 6, "\xfd" "7zXZ", "an xz file", "xz -dc", "> text"},
+    {0, 4, "\x28\xb5\x2f\xfd", "a zstd file", "zstd -dc", "> text"},
+    {0, 3, "BZh", "a bzip2 file", "bzip2 -dc", "> text"},
+    {257, 5, "ustar", "a tar file", "tar -xOf", "> text"},
+    {0, 5, "%PDF-", "a PDF file", "pdftotext", "text"},
+    {0, 6, "\x93NUMPY", "a NumPy array", "python3 prepro_data.py tokens", "--from npy --out DIR"},
+    {4, 6, "\0\0\0\0{\"", "a safetensors file: weights, for --init FOLDER", NULL, NULL},
+    {0, 4, "GGUF", "a GGUF file: weights", NULL, NULL},
+    {0, 4, "PAR1", "a Parquet table: write its text into a file", NULL, NULL},
+    {0, 4, "\x89PNG", "a picture", NULL, NULL},
+    {0, 3, "\xff\xd8\xff", "a picture", NULL, NULL},
+    {0, 4, "\x7f" "ELF", "a program", NULL, NULL},
+};
+
+// Ends the run if the first n bytes of a file show that it holds neither text nor a shard.
+static void refuse_foreign(const char *path, const unsigned char *head, size_t n) {
+    size_t zeros[8] = {0}, most = 0, fewest = n;
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        if (n < (size_t)(foreign[i].at + foreign[i].n)) continue;
+        if (memcmp(head + foreign[i].at, foreign[i].bytes, (size_t)foreign[i].n) != 0) continue;
+        if (!foreign[i].before) fail("%s: is %s; expected text or tokens", path, foreign[i].kind);
+        fail("%s: is %s; expected text or tokens; run: %s %s %s", path, foreign[i].kind,
+             foreign[i].before, quoted(path).s, foreign[i].after);
+    }
+    for (size_t i = 0; i < n; i++) zeros[i % 8] += head[i] == 0;
+    for (int i = 0; i < 8; i++) {
+        if (zeros[i] > most) most = zeros[i];
+        if (zeros[i] < fewest) fewest = zeros[i];
+    }
+    if (n >= 64 && most > n / 8 * 9 / 10 && fewest < n / 8 / 10)
+        fail("%s: zeros at every second, fourth or eighth byte: UTF-16 text (run: iconv -f UTF-16LE "
+             "-t UTF-8 %s > text), or numbers without a header (run: python3 prepro_data.py tokens "
+             "%s --from uint16 --out DIR; or uint32, int64)", path, quoted(path).s, quoted(path).s);
+}
+
+// Opens a file that was given with this option.
+static void shard_open(Shard *s, const char *path, const char *option) {
+    unsigned char head[512];
     int32_t header[3] = {0};                    // magic, version, count
-    if (fread(header, sizeof header, 1, s->file) != 1) header[0] = 0;       // a short text
+    *s = (Shard){.path = path, .file = open_file(path, "rb")};
+    size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
+    const char *wrong = !s->file || ferror(s->file) ? strerror(errno)
+                      : got == 0 ? "the file is empty"
+                      : fseeko(s->file, 0, SEEK_END) != 0 ? "is no regular file" : NULL;
+    if (wrong)
+        fail("%s: %s; expected text or tokens: %s FILE (the default, dev/data/austen_train.txt, lies "
+             "in the project's folder: run it from there)", path, wrong, option);
+    size_t size = (size_t)ftello(s->file);
+    memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
     int version = narrow ? 1 : 7;
     const char *dot = strrchr(path, '.');
     if (header[0] == MAGIC_CHOICES)
         fail("%s: is a multiple-choice file, for evaluation: expected text or tokens", path);
     if (!tokens && dot && strcmp(dot, ".bin") == 0)
-        fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it is "
-             "nanoGPT's format, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR",
-             path, MAGIC_16, MAGIC_32, header[0], path);
+        fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
+             "nanoGPT's uint16, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR; "
+             "for others --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0],
+             quoted(path).s);
     if (tokens && header[1] != version)
         fail("%s: version %d of the shard format, expected %d", path, header[1], version);
+    if (!tokens) refuse_foreign(path, head, got);
     s->kind = tokens ? "tokens" : "bytes";
     s->width = !tokens ? 1 : narrow ? 2 : 4;
-    s->n = !tokens ? (size_t)info.st_size : header[2] < 0 ? 0 : (size_t)header[2];
-    size_t size = (tokens ? HEADER_BYTES : 0) + s->n * s->width;
-    if (s->n == 0 || size != (size_t)info.st_size)
+    s->n = !tokens ? size : header[2] < 0 ? 0 : (size_t)header[2];
+    size_t expected = (tokens ? HEADER_BYTES : 0) + s->n * s->width;
+    if (s->n == 0 || size != expected)
         fail("%s: its header counts %d tokens of %d bytes, so %zu bytes in all, but the file has "
-             "%zu: it is damaged or cut short", path, header[2], s->width, size,
-             (size_t)info.st_size);
+             "%zu: it is damaged or cut short", path, header[2], s->width, expected, size);
 }
 
 static void expect_one_kind(const Shard *a, const Shard *b) {
@@ -1968,47 +2042,49 @@ static void expect_one_kind(const Shard *a, const Shard *b) {
              b->kind);
 }
 
-static void data_open(Data *d, const char *const *paths, int count) {
-    memset(d, 0, sizeof *d);
-    for (int i = 0; i < count; i++, d->shards++) {
-        shard_open(&d->shard[i], paths[i]);
-        expect_one_kind(&d->shard[0], &d->shard[i]);
-        d->n += d->shard[i].n;
+// Opens the files whose names are the lines of `files`, given with an option. Their names live as
+// long as the program.
+static void data_open(Data *d, const char *files, const char *option) {
+    *d = (Data){0};
+    char *line = allocate(strlen(files) + 1, "the names of the data");
+    for (char *next = strcpy(line, files); next; line = next) {
+        if (d->shards == MAX_FILES) fail("%s: more than %d files", option, MAX_FILES);
+        if ((next = strchr(line, '\n'))) *next++ = 0;
+        shard_open(&d->shard[d->shards], line, option);
+        expect_one_kind(&d->shard[0], &d->shard[d->shards]);
+        d->n += d->shard[d->shards++].n;
     }
 }
 
 static void data_close(Data *d) {
     for (int i = 0; i < d->shards; i++) fclose(d->shard[i].file);
+    free(d->follows);
 }
 
 static bool data_is_bytes(const Data *d) { return d->pairs == 0 && d->shard[0].width == 1; }
 
-// The shard that holds token *at of the data; *at becomes its place in there.
-static const Shard *find_shard(const Data *d, size_t *at) {
-    const Shard *s = d->shard;
-    for (*at += d->first; *at >= s->n; s++) *at -= s->n;
-    return s;
-}
-
 // Tokens at .. at+n-1 of the data, which may begin in one shard and end in another.
 static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
     for (size_t got; n > 0; at += got, tokens += got, n -= (int)got) {
-        size_t place = at;
-        const Shard *s = find_shard(d, &place);
+        size_t place = at + d->first;
+        const Shard *s = d->shard;
+        for (; place >= s->n; s++) place -= s->n;
         got = s->n - place < (size_t)n ? s->n - place : (size_t)n;
         size_t byte = (s->width == 1 ? 0 : HEADER_BYTES) + place * s->width;
         if (fseeko(s->file, (off_t)byte, SEEK_SET) != 0 ||
             fread(tokens, s->width, got, s->file) != got)
             fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
                  s->path, place, place + got - 1);
-        // Read as they lie in the file, then widened where they are: the last first, for a token's
-        // int only covers bytes of its own and of later ones.
+        // widened in place, back to front, so that none is overwritten unread
         for (size_t k = got; k-- > 0; ) {
             const unsigned char *b = (const unsigned char *)tokens + k * s->width;
             uint32_t token = b[0];
             if (s->width >= 2) token |= (uint32_t)b[1] << 8;
             if (s->width == 4) token |= (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
             tokens[k] = token > INT_MAX ? INT_MAX : (int)token;
+            if (d->vocab && tokens[k] >= d->vocab)
+                fail("%s: token %zu is %d, expected less than the vocabulary of %d: see --vocab",
+                     s->path, place + k, tokens[k], d->vocab);
         }
     }
 }
@@ -2021,21 +2097,37 @@ static size_t read_piece(const Data *d, size_t at, size_t end, int *tokens) {
     return n;
 }
 
-// The largest token. With limit > 0, a token that is not below it ends the run.
-static int data_largest(const Data *d, int limit) {
-    int tokens[PIECE], largest = 0;
+// CRC-32 as in zlib, gzip and PNG, going on from crc, at first 0. It tells whether content changed
+// by accident: any change within 32 bits in a row is seen, of others one in 4e9 is not. Against
+// intent it is no protection, nor need it be: a checkpoint and its data are one person's.
+static uint32_t checksum(uint32_t crc, const void *bytes, size_t n) {
+    static uint32_t table[256];
+    for (uint32_t i = 0; i < 256 && !table[255]; i++) {
+        uint32_t c = i;
+        for (int bit = 0; bit < 8; bit++) c = c & 1 ? c >> 1 ^ 0xedb88320u : c >> 1;
+        table[i] = c;
+    }
+    crc = ~crc;
+    for (const unsigned char *b = bytes; n > 0; b++, n--) crc = crc >> 8 ^ table[(crc ^ *b) & 255];
+    return ~crc;
+}
+
+// One pass over all tokens: the largest, their checksum (of text: its bytes; of tokens: each as 4
+// bytes, so that neither the width nor the division into files counts), and, if wanted, how often
+// each follows each.
+static void survey(Data *d, bool count) {
+    int tokens[PIECE], before = FLOORS_VOCAB;
+    size_t pairs = (size_t)FLOORS_VOCAB * FLOORS_VOCAB;
+    if (count) d->follows = allocate(pairs * sizeof *d->follows, "counts of pairs");
     for (size_t at = 0, n; at < d->n; at += n) {
         n = read_piece(d, at, d->n, tokens);
-        for (size_t i = 0; i < n; i++) {
-            if (tokens[i] > largest) largest = tokens[i];
-            if (limit == 0 || tokens[i] < limit) continue;
-            size_t place = at + i;
-            const Shard *s = find_shard(d, &place);
-            fail("%s: token %zu is %d, expected less than the vocabulary of %d: see --vocab",
-                 s->path, place, tokens[i], limit);
+        for (size_t i = 0; i < n; before = tokens[i++]) {
+            if (tokens[i] > d->largest) d->largest = tokens[i];
+            d->checksum = checksum(d->checksum, &tokens[i], data_is_bytes(d) ? 1 : 4);
+            if (count && before < FLOORS_VOCAB && tokens[i] < FLOORS_VOCAB)
+                d->follows[(size_t)before * FLOORS_VOCAB + tokens[i]]++;
         }
     }
-    return largest;
 }
 
 // Ends the run if the data do not hold one window.
@@ -2118,63 +2210,131 @@ static size_t validation_windows(const Data *d, int B, int T, int batches) {
 
 // About the losses at which a model ends that knows only how often each token occurs (unigram), or
 // only how often each follows another (bigram): the mean of -ln p over the scored validation
-// tokens, p counted in the training data, with one added to each count so that none is zero. Only
-// for small vocabularies: the counts of pairs take V^2 numbers.
-enum { FLOORS_VOCAB = 1024 };
+// tokens, p counted in the training data. Unigrams have one added to each count, so that none is
+// zero. Bigrams back off to them (Witten and Bell 1991): of a's n successors, k of them different,
+//     p(b|a) = (count(a b) + k p(b)) / (n + k)
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
-    size_t *from = allocate(((size_t)V + 1) * V * sizeof *from, "counts");  // [a]: a is followed
-    size_t *two = from + V, scored = windows * (size_t)T;                   // [a*V + b]: by b
-    int piece[PIECE], last = 0;
-    for (size_t at = 0, n; at + 1 < train->n; at += n - 1) {
-        n = read_piece(train, at, train->n, piece);
-        for (size_t i = 1; i < n; i++) {
-            from[piece[i - 1]]++;
-            two[(size_t)piece[i - 1] * V + piece[i]]++;
-        }
-        last = piece[n - 1];                    // the one token that occurs and is not followed
+    double *p = allocate((size_t)V * sizeof *p, "unigrams"), *n = allocate((size_t)V * sizeof *n, "n"),
+           *k = allocate((size_t)V * sizeof *k, "different successors");
+    size_t scored = windows * (size_t)T;
+    int piece[PIECE], last;
+    read_tokens(train, train->n - 1, 1, &last);         // the one that occurs and is not followed
+    for (int a = 0; a < V; a++) {
+        const size_t *follows = train->follows + (size_t)a * FLOORS_VOCAB;
+        for (int b = 0; b < V; b++) n[a] += (double)follows[b], k[a] += follows[b] > 0;
+        p[a] = (n[a] + (a == last) + 1) / ((double)train->n + V);
     }
     *unigram = *bigram = 0;
-    for (size_t at = 0, n; at < scored; at += n - 1) {
-        n = read_piece(val, at, scored + 1, piece);
-        for (size_t i = 1; i < n; i++) {
+    for (size_t at = 0, got; at < scored; at += got - 1) {
+        got = read_piece(val, at, scored + 1, piece);
+        for (size_t i = 1; i < got; i++) {
             int a = piece[i - 1], b = piece[i];
-            double one = (double)from[b] + (b == last), both = (double)two[(size_t)a * V + b];
-            *unigram -= log((one + 1) / ((double)train->n + V)) / (double)scored;
-            *bigram -= log((both + 1) / ((double)from[a] + V)) / (double)scored;
+            double both = (double)train->follows[(size_t)a * FLOORS_VOCAB + b];
+            *unigram -= log(p[b]) / (double)scored;
+            *bigram -= log(n[a] > 0 ? (both + k[a] * p[b]) / (n[a] + k[a]) : p[b]) / (double)scored;
         }
     }
-    free(from);
+    free(p), free(n), free(k);
 }
 
 // ------------------------------------------------------------------------------------------------
 // 9  Checkpoint
 //
 // A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
-// optim.safetensors (AdamW's moments, the step, the RNG), config.json (the model in Hugging Face's
-// terms) and log.csv. A safetensors file is the header's length (8 bytes), the header (JSON, padded
-// with spaces), the tensors' bytes. A file is written under a temporary name, flushed to disk, and
-// only then renamed: at any moment each name holds a whole file.
+// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv. A
+// safetensors file is the header's length (8 bytes), the header (JSON, padded with spaces), the
+// tensors' bytes. It is read by comparison: the metadata say which header this program would write,
+// and the file must have that very one. dev/notes/porting.md describes both to the byte.
+//
+// Saving: all files are complete under temporary names before the first is renamed. Renaming the
+// model is what counts: before it, the folder is as it was; after it, whatever still has its
+// temporary name is renamed by --resume.
 // ------------------------------------------------------------------------------------------------
 
-// The path of a file in a folder. Longer than any that a system takes, so that one that is cut off
-// here is refused there.
-typedef struct {
-    char s[PATH_MAX + 32];
-} Path;
+enum { WEIGHTS, LOG, CONFIG, OPTIM, RUN_FILES };        // in the order of renaming
+static const char *const run_files[] = {"model.safetensors", "log.csv", "config.json",
+                                        "optim.safetensors"};
 
-static Path path_in(const char *dir, const char *name, const char *suffix) {
+static Path path_in(const char *dir, int file, const char *suffix) {
     Path p;
-    snprintf(p.s, sizeof p.s, "%s/%s%s", dir, name, suffix);
+    snprintf(p.s, sizeof p.s, "%s/%s%s", dir, run_files[file], suffix);
     return p;
 }
 
-// What a file holds, listed once for writing and reading: the model's tensors and anchors, or the
-// optimizer's moments.
+static bool exists(const char *path) {
+    FILE *f = open_file(path, "rb");
+    if (f) fclose(f);
+    return f != NULL;
+}
+
+// A text that grows.
+typedef struct {
+    char *s;
+    size_t n, room;
+} Text;
+
+static void text_add(Text *t, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
+    if (t->n + need > t->room) {
+        t->room = 2 * (t->n + need);
+        if (!(t->s = realloc(t->s, t->room))) fail("no memory for a text of %zu bytes", t->room);
+    }
+    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
+    va_end(args), va_end(again);
+}
+
+// A stream of bytes as UTF-8 that can be shown: a byte that fits no character, and a control
+// character other than tab and newline, becomes U+FFFD.
+typedef struct {
+    char part[4];               // the character that has begun
+    int n, wanted;              // its bytes so far, and in all
+} Utf8;
+
+static void utf8_end(Utf8 *u, Text *out) {                  // a character that was cut short
+    if (u->n) text_add(out, "\xef\xbf\xbd");
+    u->n = 0;
+}
+
+static void utf8_put(Utf8 *u, int byte, Text *out) {
+    int first = (unsigned char)u->part[0], low = 0x80, high = 0xbf;
+    if (u->n == 1) {            // what would be a longer form, half of a pair, too large, a control
+        if (first == 0xe0 || first == 0xc2) low = 0xa0;
+        if (first == 0xf0) low = 0x90;
+        if (first == 0xed) high = 0x9f;
+        if (first == 0xf4) high = 0x8f;
+    }
+    if (u->n == 0 || byte < low || byte > high) {           // begins a character
+        utf8_end(u, out);
+        bool shown = byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7f);
+        u->wanted = byte < 0x80 ? shown : byte < 0xc2 || byte > 0xf4 ? 0
+                  : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    }
+    u->part[u->n++] = (char)byte;
+    if (u->wanted == 0) utf8_end(u, out);
+    if (u->n && u->n == u->wanted) text_add(out, "%.*s", u->n, u->part), u->n = 0;
+}
+
+// s as a JSON string, without its quotes.
+static void text_json(Text *t, const char *s) {
+    Utf8 u = {0};
+    for (; *s; s++) {
+        const char *escaped = "\"\"\\\\\nn\tt";             // pairs: as meant, as written
+        while (*escaped && *escaped != *s) escaped += 2;
+        if (*escaped) utf8_end(&u, t), text_add(t, "\\%c", escaped[1]);
+        else utf8_put(&u, (unsigned char)*s, t);
+    }
+    utf8_end(&u, t);
+}
+
+// What a file holds: the model's tensors and anchors, or the optimizer's moments.
 typedef struct {
     char name[96];
-    int dims;
-    unsigned long long dim[4];
+    const char *dtype;
+    int rows, cols;             // rows 0: a vector
     float *values;              // F32 in the file
     int *tokens;                // or I32
     size_t size;                // elements
@@ -2183,252 +2343,149 @@ typedef struct {
 static Entry *entries(const Model *m, bool optimizer, int *count) {
     Entry *list = allocate((2 * (size_t)m->ntensors + 2) * sizeof *list, "the list of tensors");
     Entry *e = list;
-    size_t T = m->c.seq, C = m->c.dim;
+    int T = m->c.seq, C = m->c.dim;
     for (int moment = 0; moment < (optimizer ? 2 : 1); moment++) {
         for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++, e++) {
-            if (t->role == MATRIX) *e = (Entry){.dims = 2, .dim = {t->rows, t->cols}};
-            else *e = (Entry){.dims = 1, .dim = {t->cols}};
-            e->size = t->size;
-            e->values = !optimizer ? t->w : moment == 0 ? t->m : t->v;
+            *e = (Entry){.dtype = "F32", .rows = t->role == MATRIX ? t->rows : 0, .cols = t->cols,
+                         .values = !optimizer ? t->w : moment == 0 ? t->m : t->v, .size = t->size};
             snprintf(e->name, sizeof e->name, "%s%s",
                      !optimizer ? "" : moment == 0 ? "exp_avg." : "exp_avg_sq.", t->name);
         }
     }
     if (!optimizer && uses(&m->c, QK_RANDOM_ANCHOR))
-        *e++ = (Entry){"anchor.embeds", 2, {T, C}, m->eps, NULL, T * C};
+        *e++ = (Entry){"anchor.embeds", "F32", T, C, m->eps, NULL, (size_t)T * C};
     if (!optimizer && uses(&m->c, QK_TEXT_ANCHOR))
-        *e++ = (Entry){"anchor.tokens", 1, {T}, NULL, m->anchor_tokens, T};
+        *e++ = (Entry){"anchor.tokens", "I32", 0, T, NULL, m->anchor_tokens, (size_t)T};
     *count = (int)(e - list);
     return list;
 }
 
-// more: metadata besides the step, as JSON members "name":"value",... Whether all could be written
-// the caller sees by ferror().
-static void write_safetensors(FILE *f, const Model *m, bool optimizer, int step, const char *more) {
-    union { float32 value; int32_t token; } piece[1024];
+// The header of a file with these metadata, "name":"value",...
+static Text header_text(const Model *m, bool optimizer, const char *metadata) {
+    Text t = {0};
     size_t offset = 0;
     int count;
     Entry *list = entries(m, optimizer, &count);
-    fprintf(f, "%8s{\"__metadata__\":{\"format\":\"pt\",\"step\":\"%d\",%s}", "", step, more);
+    text_add(&t, "{\"__metadata__\":{%s}", metadata);
     for (const Entry *e = list; e < list + count; offset += 4 * e++->size) {
-        fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e->name, e->tokens ? "I32" : "F32");
-        for (int d = 0; d < e->dims; d++) fprintf(f, "%s%llu", d ? "," : "", e->dim[d]);
-        fprintf(f, "],\"data_offsets\":[%zu,%zu]}", offset, offset + 4 * e->size);
+        text_add(&t, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e->name, e->dtype);
+        if (e->rows) text_add(&t, "%d,", e->rows);
+        text_add(&t, "%d],\"data_offsets\":[%zu,%zu]}", e->cols, offset, offset + 4 * e->size);
     }
-    fprintf(f, "%-*s", 8 - (int)(ftello(f) % 8), "}");          // and spaces
-    uint64_t length = (uint64_t)ftello(f) - 8;
-    fseeko(f, 0, SEEK_SET);
-    fwrite(&length, 8, 1, f);
-    fseeko(f, 0, SEEK_END);
+    text_add(&t, "}");
+    text_add(&t, "%*s", (int)(-t.n % 8), "");                   // padding
+    free(list);
+    return t;
+}
+
+// Writes the bytes of all tensors; f NULL: only their checksum.
+static uint32_t write_tensors(FILE *f, const Model *m, bool optimizer) {
+    uint32_t piece[1024], crc = 0;
+    int count;
+    Entry *list = entries(m, optimizer, &count);
     for (const Entry *e = list; e < list + count; e++) {
         for (size_t at = 0, n; at < e->size; at += n) {
             n = e->size - at < 1024 ? e->size - at : 1024;
-            for (size_t k = 0; k < n; k++) {
-                if (e->tokens) piece[k].token = e->tokens[at + k];
-                else piece[k].value = (float32)e->values[at + k];
+            for (size_t i = 0; i < n; i++) {
+                float32 value = e->tokens ? 0 : (float32)e->values[at + i];
+                if (e->tokens) piece[i] = (uint32_t)e->tokens[at + i];
+                else memcpy(&piece[i], &value, 4);
             }
-            fwrite(piece, 4, n, f);
+            if (f) fwrite(piece, 4, n, f);
+            else crc = checksum(crc, piece, 4 * n);
         }
     }
     free(list);
+    return crc;
 }
 
-// A header as it is read: tensors with their place in the file, and the metadata. All strings lie
-// in text.
-typedef struct {
-    char *name, *dtype;
-    int dims;
-    unsigned long long dim[4];
-    unsigned long long place[2];        // its first byte behind the header, the one after its last
-} Found;
-
+// A file that is read: its header, how far that is read, and behind it the tensors.
 typedef struct {
     Path path;
     FILE *file;
-    char *text, *at;            // the header, a zero byte behind it; how far it is read
-    unsigned long long start, bytes;    // of the tensors' bytes in the file
-    Found *found;
-    int count;
-    struct { char *key, *value; } *meta;
-    int metas;
+    char *text, *at;
+    size_t n;                   // bytes of the header
 } Header;
 
-// A reader of the little JSON that such a header is made of. Whatever is not as it must be ends the
-// run with the place.
-static _Noreturn void json_fail(const Header *h, const char *expected) {
-    fail("%s: damaged header: expected %s at byte %zu: not a safetensors file, or cut short",
-         h->path.s, expected, (size_t)(h->at - h->text) + 8);
-}
-
-static bool json_accept(Header *h, char c) {
-    h->at += strspn(h->at, " \t\r\n");
-    if (*h->at != c) return false;
-    h->at++;
-    return true;
-}
-
-static void json_expect(Header *h, char c) {
-    if (!json_accept(h, c)) json_fail(h, (char[]){'\'', c, '\'', 0});
-}
-
-// A string, decoded where it stands: it only gets shorter. \u escapes are read up to 00ff.
-static char *json_string(Header *h) {
-    json_expect(h, '"');
-    char *start = h->at, *out = start;
-    for (; *h->at != '"'; h->at++) {
-        char c = *h->at;
-        if (c == '\\') {
-            const char *known = "\"\"\\\\//b\bf\fn\nr\rt\t";     // pairs: as written, as meant
-            const char *x = ++h->at;
-            while (*known && *known != *x) known += 2;
-            c = known[*known != 0];
-            if (*x == 'u' && x[1] == '0' && x[2] == '0' && isxdigit((unsigned char)x[3])
-                          && isxdigit((unsigned char)x[4])) {
-                c = (char)strtol((char[]){x[3], x[4], 0}, NULL, 16);
-                h->at += 4;
-            }
-        }
-        if (c == 0) json_fail(h, "a string: its end, or a known escape up to \\u00ff");
-        *out++ = c;
-    }
-    h->at++;
-    *out = 0;
-    return start;
-}
-
-// A list of at most n numbers; how many.
-static int json_numbers(Header *h, unsigned long long *out, int n) {
-    int count = 0;
-    json_expect(h, '[');
-    if (json_accept(h, ']')) return 0;
-    do {
-        json_accept(h, ' ');                            // skips what is blank
-        if (count == n) json_fail(h, "no more numbers");
-        if (!isdigit((unsigned char)*h->at)) json_fail(h, "a whole number");
-        errno = 0;
-        out[count++] = strtoull(h->at, &h->at, 10);
-        if (errno) json_fail(h, "a number below 2^64");
-    } while (json_accept(h, ','));
-    json_expect(h, ']');
-    return count;
-}
-
-// An object: a tensor's, into f; or with f NULL the metadata, strings all.
-static void json_object(Header *h, Found *f) {
-    static const char *const members = "dtype, shape and data_offsets";
-    int places = f ? 0 : 2;
-    json_expect(h, '{');
-    if (json_accept(h, '}') && !f) return;
-    do {
-        char *key = json_string(h);
-        json_expect(h, ':');
-        if (!f) h->meta[h->metas].key = key, h->meta[h->metas++].value = json_string(h);
-        else if (strcmp(key, "dtype") == 0) f->dtype = json_string(h);
-        else if (strcmp(key, "shape") == 0) f->dims = json_numbers(h, f->dim, 4);
-        else if (strcmp(key, "data_offsets") == 0) places = json_numbers(h, f->place, 2);
-        else json_fail(h, members);
-    } while (json_accept(h, ','));
-    json_expect(h, '}');
-    if (places != 2 || (f && !f->dtype)) json_fail(h, members);
-}
-
-// Reads h->text, n bytes. The tensors must stand in the order of their bytes, as this program and
-// Hugging Face's library put them, each beginning where the one before ends, and fill the file.
-static void parse_header(Header *h, size_t n) {
-    unsigned long long at = 0;
-    json_expect(h, '{');
-    do {
-        char *name = json_string(h);
-        json_expect(h, ':');
-        Found *f = strcmp(name, "__metadata__") == 0 ? NULL : &h->found[h->count++];
-        json_object(h, f);
-        if (!f) continue;
-        f->name = name;
-        if (f->place[0] != at || f->place[1] < at || f->place[1] > h->bytes)
-            fail("%s: tensor %s lies at bytes %llu to %llu of %llu, expected it to begin at %llu: "
-                 "an overlap, a gap, or the file is cut short", h->path.s, f->name, f->place[0],
-                 f->place[1], h->bytes, at);
-        at = f->place[1];
-    } while (json_accept(h, ','));
-    json_expect(h, '}');
-    json_accept(h, ' ');                                // skips the padding
-    if (h->at != h->text + n) json_fail(h, "nothing more");
-    if (at != h->bytes)
-        fail("%s: the tensors take %llu bytes, the file holds %llu: damaged or cut short",
-             h->path.s, at, h->bytes);
-}
-
-static void header_open(Header *h, const char *dir, const char *name) {
-    struct stat info;
-    uint64_t length = 0, size = 0, members = 0;
-    *h = (Header){.path = path_in(dir, name, "")};
-    if (stat(h->path.s, &info) != 0 || !(h->file = fopen(h->path.s, "rb")))
-        fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, strerror(errno));
-    if (S_ISREG(info.st_mode)) size = (uint64_t)info.st_size;
-    if (size < 8 || fread(&length, 8, 1, h->file) != 1 || length > size - 8)
-        fail("%s: not a safetensors file: its %llu bytes do not hold the header they announce",
-             h->path.s, (unsigned long long)size);
-    h->start = 8 + length, h->bytes = size - h->start;
-    h->text = h->at = allocate(length + 1, "a header");
-    if (fread(h->text, 1, length, h->file) != length) fail("%s: cannot be read", h->path.s);
-    for (uint64_t i = 0; i < length; i++) members += h->text[i] == ':';     // at most so many
-    h->found = allocate(members * sizeof *h->found, "a header");
-    h->meta = allocate(members * sizeof *h->meta, "a header");
-    parse_header(h, length);
-}
-
 static void header_close(Header *h) {
-    free(h->meta), free(h->found), free(h->text);
     if (h->file) fclose(h->file);
+    free(h->text);
+    *h = (Header){0};
 }
 
-// The metadata's value, or NULL.
-static const char *header_get(const Header *h, const char *key) {
-    for (int i = 0; i < h->metas; i++)
-        if (strcmp(h->meta[i].key, key) == 0) return h->meta[i].value;
-    return NULL;
+// Opens the file and reads its header. NULL, or what is wrong.
+static const char *header_open(Header *h, Path path) {
+    uint64_t length = 0;
+    *h = (Header){.path = path, .file = open_file(path.s, "rb")};
+    if (!h->file) return strerror(errno);
+    if (fread(&length, 8, 1, h->file) != 1 || length > 1 << 24)
+        return "not a safetensors file, or cut short";
+    h->n = (size_t)length;
+    h->text = h->at = allocate(h->n + 1, "a header");
+    return fread(h->text, 1, h->n, h->file) == h->n ? NULL : "its header is cut short";
 }
 
-static uint64_t header_number(const Header *h, const char *key) {
-    const char *text = header_get(h, key);
-    if (!text || !*text || text[strspn(text, "0123456789")])
-        fail("%s: its metadata has %s %s, expected a whole number: not written by this program",
-             h->path.s, key, text ? text : "missing");
-    return strtoull(text, NULL, 10);
+// Passes over this text, which must come next.
+static void header_expect(Header *h, const char *next) {
+    size_t n = strlen(next);
+    if (strncmp(h->at, next, n) != 0)
+        fail("%s: damaged header: expected %.100s at byte %zu, found %.40s", h->path.s, next,
+             (size_t)(h->at - h->text) + 8, h->at);
+    h->at += n;
 }
 
-// Fills the entries from the file. Every one must be there in its shape, and nothing else; with
-// others set, tensors of other names are passed over, and anchors may be missing (they keep what
-// they are).
-static void header_read(Header *h, const Entry *list, int count, bool others) {
-    union { float32 value; int32_t token; } piece[1024];
+// The value of the next of the metadata, which must have this name.
+static char *header_value(Header *h, const char *name) {
+    Text value = {0}, start = {0};
+    text_add(&start, ",\"%s\":\"", name);
+    header_expect(h, start.s);
+    free(start.s);
+    for (text_add(&value, ""); *h->at && *h->at != '"'; h->at++) {
+        char c = *h->at;
+        if (c == '\\' && h->at[1]) c = *++h->at, c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
+        text_add(&value, "%c", c);
+    }
+    header_expect(h, "\"");
+    return value.s;
+}
+
+// The whole header must be this one.
+static bool header_is(const Header *h, const Text *expected) {
+    return h->n == expected->n && memcmp(h->text, expected->s, h->n) == 0;
+}
+
+// Reads the tensors of a file that holds those of model `file` into those of the same names of m;
+// names that m does not have are passed over. The bytes must have this checksum.
+static void read_tensors(Header *h, const Model *file, const Model *m, bool optimizer,
+                         uint32_t expected) {
+    uint32_t piece[1024], crc = 0;
+    int count, mine;
+    Entry *list = entries(file, optimizer, &count), *own = entries(m, optimizer, &mine);
     for (const Entry *e = list; e < list + count; e++) {
-        const Found *f = h->found, *end = f + h->count;
-        const char *dtype = e->tokens ? "I32" : "F32";
-        while (f < end && strcmp(f->name, e->name) != 0) f++;
-        if (f == end && others && strncmp(e->name, "anchor.", 7) == 0) continue;
-        if (f == end) fail("%s: has no tensor %s, which the model needs", h->path.s, e->name);
-        if (strcmp(f->dtype, dtype) != 0)
-            fail("%s: tensor %s is of type %s, expected %s", h->path.s, e->name, f->dtype, dtype);
-        if (f->dims != e->dims || memcmp(f->dim, e->dim, sizeof f->dim) != 0)
-            fail("%s: tensor %s has shape (%llu,%llu), the model's is (%llu,%llu)", h->path.s,
-                 e->name, f->dim[0], f->dim[1], e->dim[0], e->dim[1]);
-        if (f->place[1] - f->place[0] != 4 * e->size)
-            fail("%s: tensor %s takes %llu bytes, its shape %zu", h->path.s, e->name,
-                 f->place[1] - f->place[0], 4 * e->size);
-        bool ok = fseeko(h->file, (off_t)(h->start + f->place[0]), SEEK_SET) == 0;
+        const Entry *to = own;
+        while (to < own + mine && strcmp(to->name, e->name) != 0) to++;
+        if (to == own + mine) to = NULL;
+        else if (to->size != e->size)
+            fail("%s: %s belongs to --seq %d, not to %d", h->path.s, e->name, file->c.seq, m->c.seq);
         for (size_t at = 0, n; at < e->size; at += n) {
             n = e->size - at < 1024 ? e->size - at : 1024;
-            ok = ok && fread(piece, 4, n, h->file) == n;
-            if (!ok) fail("%s: tensor %s cannot be read to its end", h->path.s, e->name);
-            for (size_t k = 0; k < n; k++) {
-                if (e->tokens) e->tokens[at + k] = piece[k].token;
-                else e->values[at + k] = piece[k].value;
+            if (fread(piece, 4, n, h->file) != n)
+                fail("%s: cut short in tensor %s", h->path.s, e->name);
+            crc = checksum(crc, piece, 4 * n);
+            for (size_t i = 0; to && i < n; i++) {
+                float32 value;
+                memcpy(&value, &piece[i], 4);
+                if (to->values) to->values[at + i] = value;
+                else if (piece[i] < (uint32_t)m->c.vocab) to->tokens[at + i] = (int)piece[i];
+                else fail("%s: anchor token %zu is %d, expected 0 to %d", h->path.s, at + i,
+                          (int)piece[i], m->c.vocab - 1);
             }
         }
     }
-    if (!others && h->count != count)
-        fail("%s: has %d tensors, expected %d: not of this model", h->path.s, h->count, count);
+    if (crc != expected || fgetc(h->file) != EOF)
+        fail("%s: damaged: its tensors' checksum is %08x, expected %08x%s", h->path.s,
+             (unsigned)crc, (unsigned)expected, crc == expected ? ", and more bytes follow" : "");
+    free(list), free(own);
 }
 
 static void layer_string(const Config *c, char *letters) {          // of MAX_LAYERS + 1 bytes
@@ -2459,48 +2516,47 @@ static void write_config(FILE *f, const Config *c) {
     fprintf(f, "\n}\n");
 }
 
-// What a run keeps in its folder; all but the log are its checkpoint, in the order of renaming.
-enum { LOG, CONFIG, OPTIM, WEIGHTS, RUN_FILES };
-static const char *const run_files[] = {"log.csv", "config.json", "optim.safetensors",
-                                        "model.safetensors"};
-
-// Saves after `step` steps; metadata: the settings, as JSON members. All files are complete on disk
-// before the first is renamed; the model comes last. If the program is killed between two renames,
-// checkpoint_open() finishes them. If a file cannot be written, the checkpoint before stays.
-static void checkpoint_save(const Model *m, const char *dir, const char *metadata, int step,
-                            uint64_t rng) {
-    const char *const *name = run_files;
-    char rng_member[40];
-    snprintf(rng_member, sizeof rng_member, "\"rng\":\"%llu\"", (unsigned long long)rng);
-    for (int i = CONFIG; i < RUN_FILES; i++) {
-        FILE *f = fopen(path_in(dir, name[i], ".tmp").s, "wb");
-        if (f && i == CONFIG) write_config(f, &m->c);
-        else if (f) write_safetensors(f, m, i == OPTIM, step, i == OPTIM ? rng_member : metadata);
-        if (f && !ferror(f) && fflush(f) == 0 && fsync(fileno(f)) == 0 && fclose(f) == 0) continue;
-        int error = errno;
-        for (int k = CONFIG; k <= i; k++) remove(path_in(dir, name[k], ".tmp").s);
-        fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
-             name[i], strerror(error));
+// Renames what a save that is committed has left under temporary names.
+static bool finish_save(const char *dir) {
+    for (int i = WEIGHTS + 1; i < RUN_FILES; i++) {
+        Path from = path_in(dir, i, ".tmp");
+        if (exists(from.s) && !replace_file(from.s, path_in(dir, i, "").s)) return false;
     }
-    for (int i = CONFIG; i < RUN_FILES; i++)
-        if (rename(path_in(dir, name[i], ".tmp").s, path_in(dir, name[i], "").s) != 0)
-            fail("%s/%s.tmp: cannot be renamed: %s", dir, name[i], strerror(errno));
+    return flush_folder(dir);
 }
 
-// Opens the pair of files of a checkpoint, which must be of the same step.
-static void checkpoint_open(const char *dir, Header *model, Header *optim) {
-    static const char *const name = "model.safetensors";
-    Path temporary = path_in(dir, name, ".tmp");
-    header_open(optim, dir, "optim.safetensors");
-    header_open(model, dir, name);
-    uint64_t step = header_number(optim, "step");
-    if (header_number(model, "step") != step && access(temporary.s, R_OK) == 0) {
-        header_close(model);                        // killed between the two renames
-        header_open(model, dir, "model.safetensors.tmp");
-        if (header_number(model, "step") == step) rename(temporary.s, path_in(dir, name, "").s);
+static void remove_temporary(const char *dir) {
+    for (int i = 0; i < RUN_FILES; i++) remove(path_in(dir, i, ".tmp").s);
+}
+
+// Saves the model with these metadata. If a file cannot be written, the checkpoint before stays.
+static void checkpoint_save(const Model *m, const char *dir, const char *metadata) {
+    static const int order[] = {CONFIG, OPTIM, WEIGHTS};
+    int at = 0;
+    bool ok = true;
+    for (; ok && at < 3; at += ok) {
+        FILE *f = open_file(path_in(dir, order[at], ".tmp").s, "wb");
+        ok = f != NULL;
+        if (f && order[at] == CONFIG) write_config(f, &m->c);
+        else if (f) {
+            Text header = header_text(m, order[at] == OPTIM, metadata);
+            uint64_t length = header.n;
+            fwrite(&length, 8, 1, f), fwrite(header.s, 1, header.n, f);
+            write_tensors(f, m, order[at] == OPTIM);
+            free(header.s);
+        }
+        if (f) ok = !ferror(f) && flush_file(f), ok = fclose(f) == 0 && ok;
     }
-    if (header_number(model, "step") != step)
-        fail("%s: %s and optim.safetensors are of different steps: not of one run", dir, name);
+    ok = ok && flush_folder(dir)
+            && replace_file(path_in(dir, WEIGHTS, ".tmp").s, path_in(dir, WEIGHTS, "").s);
+    if (!ok) {
+        int error = errno;
+        remove_temporary(dir);
+        fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
+             run_files[order[min_int(at, 2)]], strerror(error));
+    }
+    if (!finish_save(dir))
+        fail("%s: saved, but a file cannot be renamed: %s; --resume does it", dir, strerror(errno));
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -2545,11 +2601,13 @@ static int draw(float *logits, int V, double temperature, uint64_t *rng) {
 }
 
 // Prints the prompt, then n drawn tokens, each computed from scratch over the last T tokens. Bytes
-// print as text, those that are not printable ASCII as '?'; other tokens as numbers.
+// print as UTF-8, other tokens as numbers.
 static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes, uint64_t seed) {
     const double temperature = 0.8;
     int T = m->c.seq, total = prompted + n;
     uint64_t rng = random_stream(seed, STREAM_SAMPLE);
+    Utf8 utf8 = {0};
+    Text text = {0};
     int *tokens = allocate((size_t)total * sizeof *tokens, "the sample");
     memcpy(tokens, prompt, (size_t)prompted * sizeof *tokens);
     printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n",
@@ -2560,12 +2618,13 @@ static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes,
             model_forward(m, tokens + i - seen, 1, seen);
             tokens[i] = draw(next_logits(m), m->c.vocab, temperature, &rng);
         }
-        int byte = tokens[i];
-        if (!bytes) printf("%d ", byte);
-        else putchar(byte == '\n' || (byte >= ' ' && byte < 127) ? byte : '?');
+        if (bytes) utf8_put(&utf8, tokens[i], &text);
+        else text_add(&text, "%d ", tokens[i]);
+        if (text.n) fputs(text.s, stdout), text.n = 0, text.s[0] = 0;
     }
-    printf("\n");
-    free(tokens);
+    utf8_end(&utf8, &text);
+    printf("%s\n", text.n ? text.s : "");
+    free(tokens), free(text.s);
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -2593,19 +2652,24 @@ enum { SIZES = sizeof sizes / sizeof *sizes };
 typedef struct {
     Config c;
     AdamW adamw;
-    double lr, min_lr;
+    double lr, min_lr;          // of these, a value below its option's range is not given: what
+    int warmup, sample;         // holds then follows from others
     const char *attn, *layout, *size, *anchor, *out, *init;
     const char *data, *val;     // a file a line; val NULL: the last tenth of data
-    int steps, warmup, eval_every, eval_batches, log_every, save_every, sample, threads, pairs;
+    int accumulate, steps, eval_every, eval_batches, log_every, save_every, threads, pairs;
     int resume, force;
     uint64_t seed;
+    bool read_anchor;           // from --anchor or the data, not from the checkpoint
+    struct Checkpoint *from;    // --resume, --init: opened
+    const char *changes;        // --resume: the settings that are not the checkpoint's, or NULL
 } Settings;
 
 typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: may be repeated
 
-// Who keeps an option: a checkpoint keeps what makes the model (MODEL; --init and --resume take it
-// from there) and what makes the run (RUN; --resume does); nobody keeps the others (FREE).
-typedef enum { MODEL, RUN, FREE } Keeper;
+// A checkpoint keeps what makes the model (MODEL: --init and --resume take it from there, and nothing
+// else will do), what makes the run (RUN: --resume does), what a run that is resumed may be given
+// anew (PLAN, and PATH, which is no setting but where something is). It does not keep the rest (FREE).
+typedef enum { MODEL, RUN, PLAN, PATH, FREE } Keeper;
 
 typedef struct {
     const char *name;
@@ -2619,7 +2683,7 @@ typedef struct {
 #define AT(field) offsetof(Settings, field)
 static const Option options[] = {
     {"attn", TEXT, FREE, AT(attn), 0, 0, "the variant of the layers that are not standard"},
-    {"layout", TEXT, FREE, AT(layout), 0, 0, "which layers stay standard; or a letter a layer"},
+    {"layout", TEXT, RUN, AT(layout), 0, 0, "which layers stay standard; or a letter a layer"},
     {"size", TEXT, RUN, AT(size), 0, 0, "dimensions and their recipe; other options override it"},
     {"layers", INT, MODEL, AT(c.layers), 1, MAX_LAYERS, "blocks"},
     {"heads", INT, MODEL, AT(c.heads), 1, 1024, "query heads; must divide --dim"},
@@ -2628,30 +2692,31 @@ static const Option options[] = {
     {"ffn", INT, MODEL, AT(c.ffn), 1, 262144, "hidden channels of the block's MLP"},
     {"vocab", INT, MODEL, AT(c.vocab), 2, 1 << 22, "vocabulary [what the data needs]"},
     {"seq", INT, RUN, AT(c.seq), 1, 1 << 20, "positions in a sequence"},
-    {"batch", INT, RUN, AT(c.batch), 1, 65536, "sequences a step"},
+    {"batch", INT, RUN, AT(c.batch), 1, 65536, "sequences in a batch"},
+    {"accumulate", INT, RUN, AT(accumulate), 1, 65536, "batches a step, whose gradients are added"},
     {"qk-norm", FLAG, MODEL, AT(c.qk_norm), 0, 1, "RMSNorm on each head's q and k, as in Qwen3"},
     {"untied", FLAG, MODEL, AT(c.untied), 0, 1, "a head of its own instead of the embedding table"},
     {"rope-base", REAL, MODEL, AT(c.rope_base), 1, 1e9, "RoPE's base; Qwen2.5 has 1e6"},
-    {"steps", INT, RUN, AT(steps), 0, 1e9, "training steps"},
-    {"lr", REAL, RUN, AT(lr), 0, 1e3, "peak learning rate"},
-    {"min-lr", REAL, RUN, AT(min_lr), 0, 1e3, "learning rate at the end [a tenth of --lr]"},
-    {"warmup", INT, RUN, AT(warmup), 0, 1e9, "steps of linear warm-up [a twentieth of --steps]"},
-    {"beta1", REAL, RUN, AT(adamw.beta1), 0, 0.999999, "AdamW: decay of the first moment"},
-    {"beta2", REAL, RUN, AT(adamw.beta2), 0, 0.999999, "AdamW: decay of the second moment"},
-    {"decay", REAL, RUN, AT(adamw.decay), 0, 1e3, "weight decay, matrices only"},
-    {"clip", REAL, RUN, AT(adamw.clip), 0, 1e9, "longest gradient: longer are scaled; 0: any"},
+    {"steps", INT, PLAN, AT(steps), 0, 1e9, "training steps"},
+    {"lr", REAL, PLAN, AT(lr), 0, 1e3, "peak learning rate"},
+    {"min-lr", REAL, PLAN, AT(min_lr), 0, 1e3, "learning rate at the end [a tenth of --lr]"},
+    {"warmup", INT, PLAN, AT(warmup), 0, 1e9, "steps of linear warm-up [a twentieth of --steps]"},
+    {"beta1", REAL, PLAN, AT(adamw.beta1), 0, 0.999999, "AdamW: decay of the first moment"},
+    {"beta2", REAL, PLAN, AT(adamw.beta2), 0, 0.999999, "AdamW: decay of the second moment"},
+    {"decay", REAL, PLAN, AT(adamw.decay), 0, 1e3, "weight decay, matrices only"},
+    {"clip", REAL, PLAN, AT(adamw.clip), 0, 1e9, "longest gradient: longer are scaled; 0: any"},
     {"seed", SEED, RUN, AT(seed), 0, 0, "of the weights, the windows, the anchor and the sample"},
-    {"data", LIST, RUN, AT(data), 0, 0, "training data, may be repeated; or recall"},
-    {"val", LIST, RUN, AT(val), 0, 0, "validation data, likewise [with --data: its last tenth]"},
+    {"data", LIST, PATH, AT(data), 0, 0, "training data, one file or more; or recall"},
+    {"val", LIST, PATH, AT(val), 0, 0, "validation data, likewise [with --data: its last tenth]"},
     {"pairs", INT, RUN, AT(pairs), 1, MAX_PAIRS, "recall: key-value pairs in a sequence"},
-    {"anchor", TEXT, RUN, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
-    {"eval-every", INT, RUN, AT(eval_every), 0, 1e9, "steps between validations; 0: at the end"},
-    {"eval-batches", INT, RUN, AT(eval_batches), 0, 1e6, "batches that a validation takes; 0: all"},
+    {"anchor", TEXT, PATH, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
+    {"eval-every", INT, PLAN, AT(eval_every), 0, 1e9, "steps between validations; 0: at the end"},
+    {"eval-batches", INT, PLAN, AT(eval_batches), 0, 1e6, "batches that a validation takes; 0: all"},
     {"log-every", INT, FREE, AT(log_every), 1, 1e9, "steps between lines of progress"},
     {"sample", INT, FREE, AT(sample), 0, 1e6, "tokens to generate at the end [bytes: 300, else 0]"},
     {"out", TEXT, FREE, AT(out), 0, 0, "folder for checkpoint and log [none]"},
     {"save-every", INT, FREE, AT(save_every), 0, 1e9, "steps between checkpoints; 0: at the end"},
-    {"resume", FLAG, FREE, AT(resume), 0, 1, "go on with the run in --out, bit for bit"},
+    {"resume", FLAG, FREE, AT(resume), 0, 1, "go on with the run in --out"},
     {"force", FLAG, FREE, AT(force), 0, 1, "overwrite the run in --out"},
     {"init", TEXT, FREE, AT(init), 0, 0, "folder of the first weights, any layout [random]"},
     {"threads", INT, FREE, AT(threads), 1, 1024, "threads [OMP_NUM_THREADS, or all cores]"},
@@ -2659,11 +2724,13 @@ static const Option options[] = {
 enum { OPTIONS = sizeof options / sizeof *options };
 
 // An option's value as text, the same for the same value: for --help, and to keep and compare it.
-// A number is written into number.
+// What is not given is an empty text. A number is written into number.
 static const char *option_text(const Settings *s, const Option *o, char number[32]) {
     const void *at = (const char *)s + o->offset;
     const char *text = number;
     if (o->type == TEXT || o->type == LIST) text = *(const char *const *)at;
+    else if (o->type == INT && *(const int *)at < o->low) text = NULL;
+    else if (o->type == REAL && *(const double *)at < o->low) text = NULL;
     else if (o->type == SEED) snprintf(number, 32, "%llu", (unsigned long long)s->seed);
     else if (o->type != REAL) snprintf(number, 32, "%d", *(const int *)at);
     else for (int digits = 6; digits <= 17; digits++) {     // the fewest that mean this very number
@@ -2671,6 +2738,11 @@ static const char *option_text(const Settings *s, const Option *o, char number[3
         if (strtod(number, NULL) == *(const double *)at) break;
     }
     return text ? text : "";
+}
+
+// Before the program ends well: output that could not be written is an error.
+static void finish_output(void) {
+    if (fflush(stdout) != 0 || ferror(stdout)) fail("the output cannot be written: %s", strerror(errno));
 }
 
 static void print_help(const Settings *s) {
@@ -2719,60 +2791,65 @@ static void apply_size(Settings *s, const char *name) {
     s->steps = sizes[i].steps, s->lr = sizes[i].lr, s->adamw.beta2 = sizes[i].beta2;
 }
 
-static void set_option(Settings *s, const Option *o, const char *text) {
+// Sets an option from text; false if the text is no value of it.
+static bool set_option(Settings *s, const Option *o, const char *text) {
     void *at = (char *)s + o->offset;
     char *end;
     errno = 0;
     if (o->type == TEXT || o->type == LIST) {
-        *(const char **)at = text;
+        *(const char **)at = *text || o->keeper != PATH ? text : NULL;
     } else if (o->type == SEED) {
         unsigned long long n = s->seed = strtoull(text, &end, 10);
-        if (!isdigit((unsigned char)*text) || *end || errno || n >> 62)
-            fail("--%s '%s': expected a whole number from 0 to 2^62 - 1", o->name, text);
+        return isdigit((unsigned char)*text) && !*end && !errno && n >> 62 == 0;
     } else {
         double x = strtod(text, &end);
-        bool real = o->type == REAL;
-        if (end == text || *end || !(x >= o->low && x <= o->high) || (!real && x != floor(x)))
-            fail(real ? "--%s '%s': expected a number from %g to %g"
-                      : "--%s '%s': expected a whole number from %.0f to %.0f",
-                 o->name, text, o->low, o->high);
-        if (real) *(double *)at = x;
+        if (end == text || *end || !(x >= o->low && x <= o->high)) return false;
+        if (o->type == REAL) *(double *)at = x;
+        else if (x != floor(x)) return false;
         else *(int *)at = (int)x;
     }
+    return true;
+}
+
+static _Noreturn void refuse_value(const Option *o, const char *text) {
+    if (o->type == SEED) fail("--%s '%s': expected a whole number from 0 to 2^62 - 1", o->name, text);
+    fail(o->type == REAL ? "--%s '%s': expected a number from %g to %g"
+                         : "--%s '%s': expected a whole number from %.0f to %.0f",
+         o->name, text, o->low, o->high);
 }
 
 static const char *given_text(char **given, const char *name) {
     return given[FIND(options, name, strlen(name), NULL)];
 }
 
-// A text of lines with one more behind; the old one, or NULL, is freed.
-static char *add_line(char *lines, const char *line) {
-    size_t used = lines ? strlen(lines) + 1 : 0, room = used + strlen(line) + 1;
-    char *longer = allocate(room, "the names of the data");
-    snprintf(longer, room, "%s%s%s", used ? lines : "", used ? "\n" : "", line);
-    free(lines);
-    return longer;
-}
-
-// Reads --name value and --name=value. given[i] becomes what options[i] was given last; of a LIST,
-// all that it was given, a line each.
+// Reads --name value and --name=value; --data and --val may have several values, and may be
+// repeated. given[i] becomes what options[i] was given last; of a LIST, all of it, a line each.
 static void parse(const Settings *defaults, int argc, char **argv, char **given) {
+    const Option *o = options;
     for (int i = 1; i < argc; i++) {
         char *word = argv[i], *value = strchr(word, '=');
+        bool more = i > 1 && o->type == LIST && *word != '-';       // one more file
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             print_help(defaults);
+            finish_output();
             exit(0);
         }
-        int which = strncmp(word, "--", 2) == 0
+        int which = more ? (int)(o - options) : strncmp(word, "--", 2) == 0
                   ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
-        const Option *o = &options[which < 0 ? 0 : which];
         if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
+        o = &options[which];
         if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value + 1);
-        if (o->type == FLAG) value = "1";
+        if (more) value = word;
+        else if (o->type == FLAG) value = "1";
         else if (value) value++;
         else if (++i < argc) value = argv[i];
         else fail("--%s wants a value: run ./train_attnvar --help", o->name);
-        given[which] = o->type == LIST ? add_line(given[which], value) : value;
+        if (o->type == LIST && given[which]) {
+            Text lines = {0};
+            text_add(&lines, "%s\n%s", given[which], value);
+            value = lines.s;
+        }
+        given[which] = value;
     }
 }
 
@@ -2820,40 +2897,117 @@ static void check_config(const Config *c) {
     }
 }
 
-// Takes from a checkpoint what it keeps; an option that was given and says otherwise is refused.
-// What is taken counts as given. --init takes --seq, too, unless it was given.
-static void take_settings(Settings *s, char **given) {
-    const char *dir = s->resume ? s->out : s->init;
-    char wanted[MAX_LAYERS + 1], number[32];
-    Header h;
-    header_open(&h, dir, "model.safetensors");
+// The state of a run besides its tensors and settings.
+typedef struct {
+    int step;                   // done
+    uint64_t rng;               // of the training windows
+    char content[2][32];        // of training and validation data: how many tokens, their checksum
+    uint32_t weights, moments;  // checksums of the two files' tensors
+} State;
+
+// What a checkpoint keeps of settings and state, as JSON members, the same in both its files. The
+// version of the format is raised when anything in them changes.
+#define FORMAT_1 "{\"__metadata__\":{\"format\":\"pt\",\"step\":"
+#define FORMAT "\"format\":\"pt\",\"attnvar\":\""
+#define FORMAT_2 "{\"__metadata__\":{" FORMAT
+static Text metadata(const Settings *s, const State *now) {
+    Text t = {0};
+    char number[32];
+    text_add(&t, FORMAT "2\",\"step\":\"%d\",\"rng\":\"%llu\"", now->step,
+             (unsigned long long)now->rng);
     for (const Option *o = options; o < options + OPTIONS; o++) {
-        char **text = &given[o - options];
+        if (o->keeper == FREE) continue;
+        text_add(&t, ",\"%s\":\"", o->name);
+        text_json(&t, option_text(s, o, number));
+        text_add(&t, "\"");
+    }
+    text_add(&t, ",\"train-content\":\"%s\",\"val-content\":\"%s\",\"weights\":\"%08x\","
+             "\"moments\":\"%08x\"", now->content[0], now->content[1], (unsigned)now->weights,
+             (unsigned)now->moments);
+    return t;
+}
+
+typedef struct Checkpoint {     // open, its header read
+    Header header;              // of model.safetensors
+    Settings s;
+    State state;
+    Model plan;                 // which tensors it has; no memory for them
+    Text metadata;
+} Checkpoint;
+
+// Ends the run unless the header is the one that its own metadata lead to.
+static void expect_header(const Header *h, const Text *expected) {
+    size_t at = 0;
+    if (header_is(h, expected)) return;
+    while (at < h->n && at < expected->n && h->text[at] == expected->s[at]) at++;
+    size_t from = at < 30 ? 0 : at - 30;
+    fail("%s: damaged header, from byte %zu on: expected %.60s, found %.60s", h->path.s, at + 8,
+         expected->s + from, h->text + from);
+}
+
+static Checkpoint *checkpoint_open(const char *dir) {
+    Checkpoint *k = allocate(sizeof *k, "a checkpoint");
+    Header *h = &k->header;
+    const char *wrong = header_open(h, path_in(dir, WEIGHTS, ""));
+    if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
+    if (strncmp(h->text, FORMAT_1, strlen(FORMAT_1)) == 0)
+        fail("%s: has format 1 of an earlier version, this program reads format 2: go on with it by "
+             "the version that wrote it; or take its weights: python3 dev/tools/from_hf.py %s "
+             "--out NEW, then --init NEW", h->path.s, quoted(dir).s);
+    if (strncmp(h->text, FORMAT_2, strlen(FORMAT_2)) != 0)
+        fail("%s: not written by this program, or damaged; a Qwen2 folder of Hugging Face's becomes "
+             "a checkpoint by: python3 dev/tools/from_hf.py %s --out NEW", h->path.s, quoted(dir).s);
+    header_expect(h, FORMAT_2 "2\"");
+    k->state.step = (int)strtol(header_value(h, "step"), NULL, 10);
+    k->state.rng = strtoull(header_value(h, "rng"), NULL, 10);
+    k->s = (Settings){.min_lr = -1, .warmup = -1};
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        if (o->keeper == FREE) continue;
+        const char *text = header_value(h, o->name);
+        bool may_lack = o->keeper == PLAN || o->keeper == PATH;
+        if (*text || !may_lack ? !set_option(&k->s, o, text) : false)
+            fail("%s: damaged header: %s '%s'", h->path.s, o->name, text);
+    }
+    snprintf(k->state.content[0], 32, "%s", header_value(h, "train-content"));
+    snprintf(k->state.content[1], 32, "%s", header_value(h, "val-content"));
+    k->state.weights = (uint32_t)strtoul(header_value(h, "weights"), NULL, 16);
+    k->state.moments = (uint32_t)strtoul(header_value(h, "moments"), NULL, 16);
+    set_layers(&k->s.c, "standard", k->s.layout, false);
+    check_config(&k->s.c);
+    model_plan(&k->plan, &k->s.c);
+    k->metadata = metadata(&k->s, &k->state);
+    Text whole = header_text(&k->plan, false, k->metadata.s);
+    expect_header(h, &whole);
+    free(whole.s);
+    return k;
+}
+
+// Takes from a checkpoint what it keeps and was not given. --init takes --seq, too.
+static void take_settings(Settings *s, char **given, bool own_layers) {
+    static const size_t size[] = {[FLAG] = sizeof(int), [INT] = sizeof(int), [REAL] = sizeof(double),
+                                  [SEED] = sizeof(uint64_t), [TEXT] = sizeof(char *),
+                                  [LIST] = sizeof(char *)};
+    const Settings *k = &s->from->s;
+    const char *dir = s->resume ? s->out : s->init;
+    char number[2][32];
+    Text changes = {0};
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        const char *mine = option_text(s, o, number[0]), *kept = option_text(k, o, number[1]);
         bool bound = o->keeper == MODEL || (o->keeper == RUN && s->resume);
-        if (!bound && (*text || o->offset != AT(c.seq))) continue;
-        const char *kept = header_get(&h, o->name), *mine = option_text(s, o, number);
-        if (!kept)
-            fail("%s: its metadata has no %s: not written by this program", h.path.s, o->name);
-        if (*text && strcmp(mine, kept) != 0)
+        bool layout = o->offset == AT(layout), is_given = layout ? own_layers : given[o - options];
+        bool taken = s->resume ? o->keeper != FREE
+                               : o->keeper == MODEL || layout || o->offset == AT(c.seq);
+        if (!taken) continue;
+        if (!is_given) memcpy((char *)s + o->offset, (const char *)k + o->offset, size[o->type]);
+        else if (layout || strcmp(mine, kept) == 0) continue;
+        else if (bound)
             fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
                  "another run", o->name, mine, dir, kept);
-        if (*text) continue;
-        bool is_text = o->type == TEXT || o->type == LIST;
-        set_option(s, o, !*kept ? "" : is_text ? strdup(kept) : kept);      // h does not last
-        *text = "";
+        else if (o->keeper == PLAN)
+            text_add(&changes, "%s--%s %s (was %s)", changes.n ? ", " : "", o->name, mine,
+                     *kept ? kept : "not given");
     }
-    if (s->val && !*s->val) s->val = NULL;
-    if (s->anchor && !*s->anchor) s->anchor = NULL;
-    const char *letters = header_get(&h, "layers-as-letters");
-    if (!letters) fail("%s: its metadata names no layers: not written by this program", h.path.s);
-    if (!given_text(given, "attn") && !given_text(given, "layout")) s->layout = strdup(letters);
-    set_layers(&s->c, s->attn, s->layout, given_text(given, "attn") != NULL);
-    layer_string(&s->c, wanted);
-    if (s->resume && strcmp(wanted, letters) != 0)
-        fail("--attn %s --layout %s means the layers %s, the checkpoint in %s has %s: leave them "
-             "out, or start another run with --init %s",
-             s->attn, s->layout, wanted, dir, letters, dir);
-    header_close(&h);
+    s->changes = changes.s;
 }
 
 // All options: the defaults, over them those of the size, then what the command line gives or a
@@ -2861,28 +3015,38 @@ static void take_settings(Settings *s, char **given) {
 static Settings settings(int argc, char **argv) {
     char *given[OPTIONS] = {NULL};
     Settings s = {
-        .c = {.rope_base = 10000},              // vocab 0, sample -1: open_data() finds what is due
-        .attn = "standard", .layout = "uniform",
+        .c = {.rope_base = 10000},          // vocab 0, sample -1: open_data() finds what is due
+        .attn = "standard", .layout = "uniform", .min_lr = -1, .warmup = -1, .sample = -1,
         .data = "dev/data/austen_train.txt", .val = "dev/data/austen_val.txt",
-        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .pairs = 8,
-        .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200, .sample = -1,
-        .seed = 1, .threads = omp_get_max_threads(),
+        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .pairs = 8, .accumulate = 1,
+        .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200, .seed = 1,
+        .threads = omp_get_max_threads(),
     };
     apply_size(&s, "tiny");
     parse(&s, argc, argv, given);
     const char *size = given_text(given, "size"), *data = given_text(given, "data");
     if (size || (data && strcmp(data, "recall") == 0)) apply_size(&s, size ? size : "recall");
     for (int i = 0; i < OPTIONS; i++)
-        if (given[i]) set_option(&s, &options[i], given[i]);
+        if (given[i] && !set_option(&s, &options[i], given[i])) refuse_value(&options[i], given[i]);
     if (s.resume && !s.out) fail("--resume wants to know which run: --out DIR");
     if (s.resume && (s.force || s.init))
         fail("--resume goes on with a run, --force and --init start another: give one");
     if (data && !given_text(given, "val")) s.val = NULL;
-    if (s.resume || s.init) take_settings(&s, given);
-    if (!given_text(given, "kv-heads")) s.c.kv_heads = s.c.heads;
-    if (!given_text(given, "min-lr")) s.min_lr = s.lr / 10;
-    if (!given_text(given, "warmup")) s.warmup = s.steps / 20;
-    set_layers(&s.c, s.attn, s.layout, given_text(given, "attn") != NULL);
+    bool attn = given_text(given, "attn"), own_layers = attn || given_text(given, "layout");
+    s.read_anchor = !s.resume || given_text(given, "anchor");
+    if (s.resume || s.init) {
+        s.from = checkpoint_open(s.resume ? s.out : s.init);
+        take_settings(&s, given, own_layers);
+    }
+    if (!s.c.kv_heads) s.c.kv_heads = s.c.heads;
+    set_layers(&s.c, s.attn, s.layout, attn);
+    if (s.resume && memcmp(s.c.kind, s.from->s.c.kind, s.c.layers * sizeof *s.c.kind) != 0)
+        fail("--attn %s --layout %s are not the layers of the checkpoint in %s, %s: leave them out, "
+             "or start another run with --init %s", s.attn, s.layout, s.out, s.from->s.layout,
+             quoted(s.out).s);
+    char *letters = allocate((size_t)s.c.layers + 1, "the layers");
+    layer_string(&s.c, letters);
+    s.layout = letters;
     check_config(&s.c);
     if (s.anchor && !uses(&s.c, QK_TEXT_ANCHOR))
         fail("--anchor %s: no layer is fixedseqqk: leave it out", s.anchor);
@@ -2891,22 +3055,10 @@ static Settings settings(int argc, char **argv) {
         fail("--threads %d: this program was built without OpenMP and has one", s.threads);
     return s;
 }
-
-// Opens the files whose names are the lines of `lines`. Their names live as long as the program.
-static void open_lines(Data *d, const char *lines) {
-    const char *path[MAX_FILES];
-    int count = 0;
-    for (char *p = strdup(lines), *next; p; p = next) {
-        if (count == MAX_FILES) fail("--data or --val: more than %d files", MAX_FILES);
-        if ((next = strchr(p, '\n'))) *next++ = 0;
-        path[count++] = p;
-    }
-    data_open(d, path, count);
-}
-
 // Opens the data and settles what depends on it: the vocabulary, the sample.
 static void open_data(Settings *s, Data *train, Data *val) {
-    int *V = &s->c.vocab, largest = 255;
+    int *V = &s->c.vocab;
+    if (!s->data) fail("%s names no data: --data FILE", s->out);
     if (strcmp(s->data, "recall") == 0) {
         if (s->val) fail("--val %s: recall makes its own validation data: leave it out", s->val);
         if (!*V) *V = 64;
@@ -2915,8 +3067,8 @@ static void open_data(Settings *s, Data *train, Data *val) {
         *val = *train;
         return;
     }
-    open_lines(train, s->data);
-    open_lines(val, s->val ? s->val : s->data);
+    data_open(train, s->data, "--data");
+    data_open(val, s->val ? s->val : s->data, s->val ? "--val" : "--data");
     expect_one_kind(&train->shard[0], &val->shard[0]);
     if (!s->val) {                                              // the last tenth
         val->n = train->n / 10;
@@ -2924,17 +3076,18 @@ static void open_data(Settings *s, Data *train, Data *val) {
     }
     bool bytes = data_is_bytes(train);
     if (bytes && *V && *V < 256) fail("--vocab %d: bytes need 256", *V);
-    if (!bytes) {
-        int other = data_largest(val, *V);
-        largest = data_largest(train, *V);
-        if (other > largest) largest = other;
-        if (!*V && largest >= 1 << 22)
-            fail("%s: its largest token is %d, expected less than %d", s->data, largest, 1 << 22);
-    }
-    if (!*V) *V = (largest / 64 + 1) * 64;
-    if (s->sample < 0) s->sample = bytes ? 300 : 0;
     data_expect(train, s->c.seq, "training");
     data_expect(val, s->c.seq, s->val ? "validation" : "validation (the last tenth)");
+    train->vocab = val->vocab = *V;
+    train->largest = bytes ? 255 : 0;
+    survey(train, bytes || *V <= FLOORS_VOCAB);
+    if (s->out || !bytes) survey(val, false);
+    int largest = train->largest > val->largest ? train->largest : val->largest;
+    if (!*V && largest >= 1 << 22)
+        fail("%s: its largest token is %d, expected less than %d", s->data, largest, 1 << 22);
+    if (!*V) *V = (largest / 64 + 1) * 64;
+    train->vocab = val->vocab = *V;
+    if (s->sample < 0) s->sample = bytes ? 300 : 0;
 }
 
 // The anchor's tokens: the start of --anchor FILE, or of the training data; of recall, its first
@@ -2943,11 +3096,10 @@ static void read_anchor(const Settings *s, const Data *train, int *tokens) {
     int T = s->c.seq;
     if (s->anchor) {
         Data own;
-        data_open(&own, &s->anchor, 1);
+        data_open(&own, s->anchor, "--anchor");
         if (own.n < (size_t)T)
             fail("%s: %zu tokens, the anchor needs --seq %d", s->anchor, own.n, T);
-        own.n = (size_t)T;
-        data_largest(&own, s->c.vocab);
+        own.vocab = s->c.vocab;
         read_tokens(&own, 0, T, tokens);
         data_close(&own);
     } else if (train->pairs) {
@@ -2991,7 +3143,7 @@ static void print_model(const Settings *s, const Model *m) {
 
 // What it learns from, and what a model without mixing would reach.
 static void print_data(const Settings *s, const Data *train, const Data *val, size_t windows) {
-    int V = s->c.vocab, B = s->c.batch, T = s->c.seq, values = V - V / 2;
+    int V = s->c.vocab, B = s->c.batch * s->accumulate, T = s->c.seq, values = V - V / 2;
     if (train->pairs) {
         printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %d x %d "
                "tokens\n", train->pairs, V / 2 - 1, V / 2, V - 1, s->steps, B, T);
@@ -3016,96 +3168,112 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
     fflush(stdout);
 }
 
-// What a checkpoint keeps of the settings, as JSON members; and the size of the data, which must
-// not change under a run.
-static char *settings_metadata(const Settings *s, const Data *train, const Data *val) {
-    char letters[MAX_LAYERS + 1], number[32], *text;
-    size_t n;
-    FILE *f = open_memstream(&text, &n);
-    if (!f) fail("no memory for the settings");
-    layer_string(&s->c, letters);
-    fprintf(f, "\"layers-as-letters\":\"%s\",\"train-tokens\":\"%zu\",\"val-tokens\":\"%zu\"",
-            letters, train->n, val->n);
-    for (const Option *o = options; o < options + OPTIONS; o++) {
-        if (o->keeper == FREE) continue;
-        fprintf(f, ",\"%s\":\"", o->name);
-        for (const char *t = option_text(s, o, number); *t; t++) {
-            if (*t == '"' || *t == '\\') fprintf(f, "\\%c", *t);
-            else if ((unsigned char)*t < ' ') fprintf(f, "\\u%04x", (unsigned)*t);
-            else putc(*t, f);
-        }
-        putc('"', f);
-    }
-    if (ferror(f) || fclose(f) != 0) fail("no memory for the settings");
-    return text;
-}
-
-// --out: makes the folder, refuses to touch a run that is there, opens log.csv to add to it.
-static FILE *open_out(const Settings *s, int step) {
-    char line[512];
-    if (!s->out) return NULL;
-    if (mkdir(s->out, 0777) != 0 && errno != EEXIST)
-        fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
-    for (int i = 0; i < RUN_FILES && !s->resume; i++) {
-        Path path = path_in(s->out, run_files[i], "");
-        if (access(path.s, F_OK) == 0 && !s->force)
+// --out: makes the folder and locks it, so that no other process writes there; refuses to touch a
+// run that is there.
+static void open_out(const Settings *s) {
+    static const char *const shown[] = {[WEIGHTS] = "model.safetensors", [CONFIG] = "config.json",
+                                        [OPTIM] = "optim.safetensors"};
+    if (!make_folder(s->out)) fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
+    int locked = lock_folder(s->out);
+    if (locked == 0)
+        fail("--out %s: another process is training there: wait for its end, or choose another "
+             "folder", s->out);
+    if (locked < 0)
+        printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
+               s->out, strerror(errno));
+    for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++) {
+        Path path = path_in(s->out, i, "");
+        if (shown[i] && exists(path.s))
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
                  "by --force", s->out, path.s);
-        remove(path.s);
     }
-    FILE *log = fopen(path_in(s->out, "log.csv", "").s, "a+");
-    if (!log) fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
-    // a run that was killed may have logged steps beyond its checkpoint: they come again
-    off_t keep = 0;
-    rewind(log);
-    while (fgets(line, sizeof line, log) && (keep == 0 || atol(line) <= step)) keep = ftello(log);
-    if (fseeko(log, keep, SEEK_SET) != 0 || ftruncate(fileno(log), keep) != 0)
-        fail("%s/log.csv: cannot be cut after step %d: %s", s->out, step, strerror(errno));
-    if (keep == 0)
-        fputs("step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n", log);
+}
+
+// log.csv, open to add to it. A run that was killed may have logged steps beyond its checkpoint:
+// they come again, so they are left out. Over another run's (--force) the log has a temporary name
+// until the first save.
+static FILE *open_log(const Settings *s, int step) {
+    static const char *const columns =
+        "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
+    Path name = path_in(s->out, LOG, ""), temporary = path_in(s->out, LOG, ".tmp");
+    char line[512];
+    int last = 0;
+    remove_temporary(s->out);
+    FILE *old = open_file(name.s, "rb"), *log = open_file(temporary.s, "wb");
+    if (old && fgets(line, sizeof line, old) && strcmp(line, columns) != 0 && !s->force)
+        fail("%s: is not a log of this program: choose another folder", name.s);
+    if (log) fputs(columns, log);
+    while (log && old && fgets(line, sizeof line, old)) {
+        int row = atoi(line);
+        if (row <= last || row > step || !strchr(line, '\n')) continue;
+        fputs(line, log);
+        last = row;
+    }
+    bool ok = log && !ferror(log) && flush_file(log);
+    if (log) ok = fclose(log) == 0 && ok;
+    if (old) fclose(old);
+    bool later = s->force && exists(path_in(s->out, WEIGHTS, "").s);
+    if (ok && !later) ok = replace_file(temporary.s, name.s);
+    log = ok ? open_file(later ? temporary.s : name.s, "ab") : NULL;
+    if (!log) fail("%s: cannot be written: %s", name.s, strerror(errno));
     return log;
 }
 
-// Fills the weights and anchors, or the moments, from an open file, and closes it.
-static void take_tensors(Header *h, const Model *m, bool optimizer, bool others) {
-    int count;
-    Entry *list = entries(m, optimizer, &count);
-    header_read(h, list, count, others);
-    header_close(h);
-    free(list);
-    for (int t = 0; t < m->c.seq; t++)
-        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
-            fail("%s: anchor token %d is %d, expected 0 to %d", h->path.s, t,
-                 m->anchor_tokens[t], m->c.vocab - 1);
-}
+// Several processes can divide a step's batches among them (dev/scale): each is one RANK of RANKS,
+// and the macro adds up their gradients and losses. Here there is one.
+#ifndef RANK
+#define RANK 0
+#define RANKS 1
+#define ADD_OVER_RANKS(m, loss) ((void)0)
+#endif
 
-// Weights, moments, step and RNG of the run in --out, or the weights of --init.
-static void restore(Model *m, const Settings *s, const Data *train, const Data *val, int *step,
-                    uint64_t *rng) {
-    Header model, optim;
-    if (!s->resume && !s->init) return;
-    if (s->resume) {
-        checkpoint_open(s->out, &model, &optim);
-        if (header_number(&model, "train-tokens") != train->n ||
-            header_number(&model, "val-tokens") != val->n)
-            fail("%s: the run was trained on %s tokens and validated on %s, the data now has %zu "
-                 "and %zu: the files have changed", s->out, header_get(&model, "train-tokens"),
-                 header_get(&model, "val-tokens"), train->n, val->n);
-        uint64_t done = header_number(&optim, "step");
-        if (done > (uint64_t)s->steps)
-            fail("%s: step %llu of %d", optim.path.s, (unsigned long long)done, s->steps);
-        *step = (int)done;
-        *rng = header_number(&optim, "rng");
-        take_tensors(&optim, m, true, false);
-    } else header_open(&model, s->init, "model.safetensors");
-    take_tensors(&model, m, false, !s->resume);
-    if (!s->resume && s->anchor) read_anchor(s, train, m->anchor_tokens);   // not the checkpoint's
+// Before a run starts or goes on: the anchor, and all that the checkpoint has.
+static void restore(Model *m, const Settings *s, const Data *train, State *now) {
+    static const char *const suffixes[] = {"", ".tmp", ""};     // twice: another may rename it
+    Checkpoint *k = s->from;
+    if (!s->resume) read_anchor(s, train, m->anchor_tokens);
+    if (!k) return;
+    read_tensors(&k->header, &k->plan, m, false, k->state.weights);
+    header_close(&k->header);
+    if (s->anchor && s->read_anchor) {              // it was given beside the checkpoint's own
+        size_t bytes = (size_t)m->c.seq * sizeof(int);
+        int *kept = memcpy(allocate(bytes, "an anchor"), m->anchor_tokens, bytes);
+        read_anchor(s, train, m->anchor_tokens);
+        if (s->resume && memcmp(kept, m->anchor_tokens, bytes) != 0)
+            fail("--anchor %s: is not the run's anchor: leave it out", s->anchor);
+        free(kept);
+    }
+    if (!s->resume) return;
+    for (int i = 0; i < 2; i++)
+        if (strcmp(now->content[i], k->state.content[i]) != 0)
+            fail("%s: the run's %s data are %s (tokens, checksum), these are %s: give the run's own, "
+                 "wherever they are now: %s FILE", s->out, i ? "validation" : "training",
+                 k->state.content[i], now->content[i], i ? "--val" : "--data");
+    if (k->state.step > s->steps)
+        fail("%s: step %d is done, --steps %d is less", s->out, k->state.step, s->steps);
+    Text expected = header_text(&k->plan, true, k->metadata.s);
+    Header optim = {0};
+    int i = 0;
+    for (; i < 3 && (header_close(&optim), header_open(&optim, path_in(s->out, OPTIM, suffixes[i]))
+                     || !header_is(&optim, &expected)); i++);
+    if (i == 3)
+        fail("%s: model.safetensors and optim.safetensors are not of one save (step %d): start "
+             "another run with --init %s", s->out, k->state.step, quoted(s->out).s);
+    read_tensors(&optim, &k->plan, m, true, k->state.moments);
+    header_close(&optim);
+    if (i == 1 && RANK == 0 && !finish_save(s->out))            // killed between two renames
+        fail("%s: a file cannot be renamed: %s", s->out, strerror(errno));
+    free(expected.s);
+    *now = k->state;
 }
 
 // Evaluates and prints: nats, and what they mean for the data at hand.
 static Score validate(const char *what, Model *m, const Data *val, size_t windows, int *inputs,
                       int *targets) {
     Score score = evaluate(m, val, windows, inputs, targets);
+    if (!isfinite(score.loss))
+        fail("%s: the validation loss is %g: not finite; what was saved before stays; try a lower "
+             "--lr or a longer --warmup", what, fabs(score.loss));
     printf("%s  val loss %.4f", what, score.loss);
     if (val->pairs) printf("  accuracy %.4f\n", score.accuracy);
     else if (data_is_bytes(val)) printf("  (%.4f bits a byte)\n", score.loss / log(2));
@@ -3113,57 +3281,109 @@ static Score validate(const char *what, Model *m, const Data *val, size_t window
     return score;
 }
 
+// Saves the run; the log is closed meanwhile. A model that is lost does not replace a good one: all
+// its numbers must be finite, and the loss of a window.
+static void save(Model *m, const Settings *s, const Data *val, State *now, FILE **log, int *inputs,
+                 int *targets) {
+    for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++) {
+        double sum = sum_of_squares(t->w, t->size) + sum_of_squares(t->m, t->size)
+                   + sum_of_squares(t->v, t->size);
+        if (!isfinite(sum))
+            fail("step %d: %s or its moments are not finite; what was saved before stays; try a "
+                 "lower --lr or a longer --warmup", now->step, t->name);
+    }
+    double loss = evaluate(m, val, 1, inputs, targets).loss;
+    if (!isfinite(loss))
+        fail("step %d: the loss of a validation window is %g; what was saved before stays; try a "
+             "lower --lr or a longer --warmup", now->step, fabs(loss));
+    now->weights = write_tensors(NULL, m, false), now->moments = write_tensors(NULL, m, true);
+    Text kept = metadata(s, now);
+    bool ok = flush_file(*log);
+    if (fclose(*log) != 0 || !ok)
+        fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
+    checkpoint_save(m, s->out, kept.s);
+    free(kept.s);
+    if (!(*log = open_file(path_in(s->out, LOG, "").s, "ab")))
+        fail("%s/log.csv: cannot be opened again: %s", s->out, strerror(errno));
+}
+
 // Ends an interrupted run: what is saved is the step that was just finished.
-static _Noreturn void stop(const Settings *s, int step) {
+static _Noreturn void stop(const Settings *s, int step, int signal) {
     if (s->out)
         printf("\ninterrupted after step %d, saved in %s; to go on: ./train_attnvar --out %s "
-               "--resume\n", step, s->out, s->out);
+               "--resume\n", step, s->out, quoted(s->out).s);
     else printf("\ninterrupted after step %d; without --out nothing is saved\n", step);
-    exit(130);
+    finish_output();
+    exit(128 + signal);
+}
+
+// A step's gradient is the mean over --accumulate batches; returns the loss, a mean as well.
+static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t *rng, int *inputs,
+                         int *targets) {
+    int B = m->c.batch, T = m->c.seq, N = s->accumulate;
+    double loss = 0;
+    zero_gradients(m);
+    for (int i = 0; i < N; i++) {
+        read_training_batch(data, rng, B, T, inputs, targets);
+        if (i % RANKS != RANK) continue;            // another process's batch
+        model_forward(m, inputs, B, T);
+        loss += model_backward(m, targets) / N;
+    }
+    ADD_OVER_RANKS(m, &loss);
+    float *g = m->tensors[0].g;
+    for (size_t e = 0; e < m->parameters && N > 1; e++) g[e] /= (float)N;
+    return loss;
 }
 
 static void train(Model *m, const Settings *s, const Data *data, const Data *val, size_t windows) {
-    int B = m->c.batch, T = m->c.seq, first = 0;
-    uint64_t rng = random_stream(s->seed, STREAM_DATA);
+    int B = m->c.batch, T = m->c.seq, warmup = s->warmup < 0 ? s->steps / 20 : s->warmup;
+    double min_lr = s->min_lr < 0 ? s->lr / 10 : s->min_lr, positions = (double)B * T * s->accumulate;
     int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
-    char *metadata = settings_metadata(s, data, val), what[32];
-    restore(m, s, data, val, &first, &rng);
-    FILE *log = open_out(s, first);
+    char what[32];
+    FILE *log = NULL;
+    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
+    for (int i = 0; i < 2; i++)
+        snprintf(now.content[i], 32, "%zu %08x", i ? val->n : data->n,
+                 (unsigned)(i ? val->checksum : data->checksum));
+    if (s->out && RANK == 0) open_out(s);
+    restore(m, s, data, &now);
+    if (s->out && RANK == 0) log = open_log(s, now.step);
     double start = seconds(), last = start, other = 0;      // other: saving, validating since last
-    int logged = first;
-    if (first > 0) printf("resumed after step %d\n", first);
+    int first = now.step, logged = first;
+    if (first > 0)
+        printf("resumed after step %d%s%s\n", first, s->changes ? "; changed: " : "",
+               s->changes ? s->changes : "");
     for (int step = first + 1; step <= s->steps; step++) {
-        double began = seconds();
-        double lr = learning_rate(step - 1, s->steps, s->warmup, s->lr, s->min_lr);
-        read_training_batch(data, &rng, B, T, inputs, targets);
-        zero_gradients(m);
-        model_forward(m, inputs, B, T);
-        double loss = model_backward(m, targets);
+        double began = seconds(), lr = learning_rate(step - 1, s->steps, warmup, s->lr, min_lr);
+        double loss = accumulate(m, s, data, &now.rng, inputs, targets);
         double norm = gradient_norm(m, step, loss);
         adamw(m, &s->adamw, step, lr, norm);
-        double now = seconds(), rate = (double)B * T / (now - began);
+        now.step = step;
+        double end = seconds(), rate = positions / (end - began);
         bool done = step == s->steps;
+        int stopped = interrupted;                          // read once: it may change at any time
         snprintf(what, sizeof what, "step %5d", step);
         if (step % s->log_every == 0 || done || step == first + 1) {
-            long long left = (long long)((now - start) / (step - first) * (s->steps - step));
+            long long left = (long long)((end - start) / (step - first) * (s->steps - step));
             printf("%s  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  %lld:%02lld:%02lld left\n",
-                   what, loss, lr, norm, (double)(step - logged) * B * T / (now - last - other),
+                   what, loss, lr, norm, (step - logged) * positions / (end - last - other),
                    left / 3600, left / 60 % 60, left % 60);
-            last = now, logged = step, other = 0;
+            last = end, logged = step, other = 0;
         }
-        if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f,", step, loss, lr, norm, rate);
+        char measured[64] = ",";
         if (done || (s->eval_every && step % s->eval_every == 0)) {
             Score score = validate(what, m, val, windows, inputs, targets);
-            if (log) fprintf(log, "%.6f,%.6f\n", score.loss, score.accuracy);
-        } else if (log) fprintf(log, ",\n");
+            snprintf(measured, sizeof measured, "%.6f,%.6f", score.loss, score.accuracy);
+        }
+        if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f,%s\n", step, loss, lr, norm, rate, measured);
         if (log && fflush(log) != 0)
             fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
-        if (s->out && (done || interrupted || (s->save_every && step % s->save_every == 0)))
-            checkpoint_save(m, s->out, metadata, step, rng);
+        if (log && (done || stopped || (s->save_every && step % s->save_every == 0)))
+            save(m, s, val, &now, &log, inputs, targets);
         fflush(stdout);
-        if (interrupted) stop(s, step);
-        other += seconds() - now;
+        if (stopped) stop(s, step, stopped);
+        other += seconds() - end;
     }
     if (first == s->steps) {                        // nothing was left to do
         snprintf(what, sizeof what, "step %5d", first);
@@ -3179,7 +3399,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         m->skip = SKIP_NONE;
     }
     if (log) fclose(log);
-    free(inputs), free(targets), free(metadata);
+    free(inputs), free(targets);
 }
 
 #ifndef ATTNVAR_NO_MAIN
@@ -3195,7 +3415,6 @@ int main(int argc, char **argv) {
     print_data(&s, &data, &val, windows);
     model_allocate(&m, s.seed);
     make_work(&s.c);
-    read_anchor(&s, &data, m.anchor_tokens);
     catch_signals();
     train(&m, &s, &data, &val, windows);
     if (s.sample > 0 && !data.pairs) {
@@ -3203,9 +3422,10 @@ int main(int argc, char **argv) {
         read_tokens(&val, 0, prompted, prompt);
         sample(&m, prompt, prompted, s.sample, data_is_bytes(&data), s.seed);
     }
+    finish_output();
     free_work(s.threads);
     model_free(&m);
     data_close(&data), data_close(&val);
-    return 0;
+    return interrupted ? 128 + interrupted : 0;
 }
 #endif
