@@ -548,8 +548,172 @@ static void test_prefix(const char *precision) {
 
 enum { UNREAD, READ, COMPARED };
 
+// The golden vectors' files, which the program itself does not read: tensors with their place in the
+// file, and the metadata. All strings lie in text.
 typedef struct {
-    Header h;
+    char *name, *dtype;
+    int dims;
+    unsigned long long dim[4];
+    unsigned long long place[2];        // its first byte behind the header, the one after its last
+} Found;
+
+typedef struct {
+    Path path;
+    FILE *file;
+    char *text, *at;            // the header, a zero byte behind it; how far it is read
+    unsigned long long start, bytes;    // of the tensors' bytes in the file
+    Found *found;
+    int count;
+    struct { char *key, *value; } *meta;
+    int metas;
+} Vectors;
+
+// A reader of the little JSON that such a header is made of. Whatever is not as it must be ends the
+// run with the place.
+static _Noreturn void json_fail(const Vectors *h, const char *expected) {
+    fail("%s: damaged header: expected %s at byte %zu: not a safetensors file, or cut short",
+         h->path.s, expected, (size_t)(h->at - h->text) + 8);
+}
+
+static bool json_accept(Vectors *h, char c) {
+    h->at += strspn(h->at, " \t\r\n");
+    if (*h->at != c) return false;
+    h->at++;
+    return true;
+}
+
+static void json_expect(Vectors *h, char c) {
+    if (!json_accept(h, c)) json_fail(h, (char[]){'\'', c, '\'', 0});
+}
+
+// A string, decoded where it stands: it only gets shorter. \u escapes are read up to 00ff.
+static char *json_string(Vectors *h) {
+    json_expect(h, '"');
+    char *start = h->at, *out = start;
+    for (; *h->at != '"'; h->at++) {
+        char c = *h->at;
+        if (c == '\\') {
+            const char *known = "\"\"\\\\//b\bf\fn\nr\rt\t";     // pairs: as written, as meant
+            const char *x = ++h->at;
+            while (*known && *known != *x) known += 2;
+            c = known[*known != 0];
+            if (*x == 'u' && x[1] == '0' && x[2] == '0' && isxdigit((unsigned char)x[3])
+                          && isxdigit((unsigned char)x[4])) {
+                c = (char)strtol((char[]){x[3], x[4], 0}, NULL, 16);
+                h->at += 4;
+            }
+        }
+        if (c == 0) json_fail(h, "a string: its end, or a known escape up to \\u00ff");
+        *out++ = c;
+    }
+    h->at++;
+    *out = 0;
+    return start;
+}
+
+// A list of at most n numbers; how many.
+static int json_numbers(Vectors *h, unsigned long long *out, int n) {
+    int count = 0;
+    json_expect(h, '[');
+    if (json_accept(h, ']')) return 0;
+    do {
+        json_accept(h, ' ');                            // skips what is blank
+        if (count == n) json_fail(h, "no more numbers");
+        if (!isdigit((unsigned char)*h->at)) json_fail(h, "a whole number");
+        errno = 0;
+        out[count++] = strtoull(h->at, &h->at, 10);
+        if (errno) json_fail(h, "a number below 2^64");
+    } while (json_accept(h, ','));
+    json_expect(h, ']');
+    return count;
+}
+
+// An object: a tensor's, into f; or with f NULL the metadata, strings all.
+static void json_object(Vectors *h, Found *f) {
+    static const char *const members = "dtype, shape and data_offsets";
+    int places = f ? 0 : 2;
+    json_expect(h, '{');
+    if (json_accept(h, '}') && !f) return;
+    do {
+        char *key = json_string(h);
+        json_expect(h, ':');
+        if (!f) h->meta[h->metas].key = key, h->meta[h->metas++].value = json_string(h);
+        else if (strcmp(key, "dtype") == 0) f->dtype = json_string(h);
+        else if (strcmp(key, "shape") == 0) f->dims = json_numbers(h, f->dim, 4);
+        else if (strcmp(key, "data_offsets") == 0) places = json_numbers(h, f->place, 2);
+        else json_fail(h, members);
+    } while (json_accept(h, ','));
+    json_expect(h, '}');
+    if (places != 2 || (f && !f->dtype)) json_fail(h, members);
+}
+
+// Reads h->text, n bytes. The tensors must stand in the order of their bytes, as this program and
+// Hugging Face's library put them, each beginning where the one before ends, and fill the file.
+static void vectors_parse(Vectors *h, size_t n) {
+    unsigned long long at = 0;
+    json_expect(h, '{');
+    do {
+        char *name = json_string(h);
+        json_expect(h, ':');
+        Found *f = strcmp(name, "__metadata__") == 0 ? NULL : &h->found[h->count++];
+        json_object(h, f);
+        if (!f) continue;
+        f->name = name;
+        if (f->place[0] != at || f->place[1] < at || f->place[1] > h->bytes)
+            fail("%s: tensor %s lies at bytes %llu to %llu of %llu, expected it to begin at %llu: "
+                 "an overlap, a gap, or the file is cut short", h->path.s, f->name, f->place[0],
+                 f->place[1], h->bytes, at);
+        at = f->place[1];
+    } while (json_accept(h, ','));
+    json_expect(h, '}');
+    json_accept(h, ' ');                                // skips the padding
+    if (h->at != h->text + n) json_fail(h, "nothing more");
+    if (at != h->bytes)
+        fail("%s: the tensors take %llu bytes, the file holds %llu: damaged or cut short",
+             h->path.s, at, h->bytes);
+}
+
+static void vectors_open(Vectors *h, const char *path) {
+    uint64_t length = 0, members = 0;
+    *h = (Vectors){0};
+    snprintf(h->path.s, sizeof h->path.s, "%s", path);
+    if (!(h->file = fopen(path, "rb"))) fail("%s: %s", path, strerror(errno));
+    fseeko(h->file, 0, SEEK_END);
+    uint64_t size = (uint64_t)ftello(h->file);
+    fseeko(h->file, 0, SEEK_SET);
+    if (size < 8 || fread(&length, 8, 1, h->file) != 1 || length > size - 8)
+        fail("%s: not a safetensors file", path);
+    h->start = 8 + length, h->bytes = size - h->start;
+    h->text = h->at = allocate(length + 1, "a header");
+    if (fread(h->text, 1, length, h->file) != length) fail("%s: cannot be read", path);
+    for (uint64_t i = 0; i < length; i++) members += h->text[i] == ':';     // at most so many
+    h->found = allocate(members * sizeof *h->found, "a header");
+    h->meta = allocate(members * sizeof *h->meta, "a header");
+    vectors_parse(h, length);
+}
+
+static void vectors_close(Vectors *h) {
+    free(h->meta), free(h->found), free(h->text);
+    if (h->file) fclose(h->file);
+}
+
+// The metadata's value, or NULL.
+static const char *vectors_get(const Vectors *h, const char *key) {
+    for (int i = 0; i < h->metas; i++)
+        if (strcmp(h->meta[i].key, key) == 0) return h->meta[i].value;
+    return NULL;
+}
+
+static uint64_t vectors_number(const Vectors *h, const char *key) {
+    const char *text = vectors_get(h, key);
+    if (!text || !*text || text[strspn(text, "0123456789")])
+        fail("%s: its metadata has %s %s, expected a whole number: not written by this program",
+             h->path.s, key, text ? text : "missing");
+    return strtoull(text, NULL, 10);
+}
+
+typedef struct {
+    Vectors h;
     void **data;                // of each tensor: double, int32_t or uint64_t, as its type says
     char *use;                  // what was made of it
     void *rooms[160];           // memory for one check
@@ -574,8 +738,7 @@ static bool golden_open(Golden *g, const char *file) {
         check(false, path, "missing: run the tests in the repository's root; make golden-write makes it");
         return false;
     }
-    snprintf(path, sizeof path, "%s.safetensors", file);
-    header_open(&g->h, "dev/golden", path);
+    vectors_open(&g->h, path);
     g->data = allocate((size_t)g->h.count * sizeof *g->data, "golden tensors");
     g->use = allocate((size_t)g->h.count, "golden tensors");
     for (int i = 0; i < g->h.count; i++) {
@@ -596,7 +759,7 @@ static void golden_restart(Golden *g) {         // before a check, and after it
 static void golden_close(Golden *g) {
     golden_restart(g);
     for (int i = 0; i < g->h.count; i++) free(g->data[i]);
-    free(g->data), free(g->use), header_close(&g->h);
+    free(g->data), free(g->use), vectors_close(&g->h);
 }
 
 static int golden_find(const Golden *g, const char *prefix, const char *name) {
@@ -874,13 +1037,13 @@ static void golden_mlp(Golden *g, const char *p) {
 // ---- RNG and initial values ----
 
 static Config golden_config(const Golden *g) {
-    const Header *h = &g->h;
-    const char *layout = header_get(h, "layout");
+    const Vectors *h = &g->h;
+    const char *layout = vectors_get(h, "layout");
     if (!layout) fail("%s: its metadata has no layout", h->path);
-    Config c = {.layers = (int)strlen(layout), .rope_base = strtod(header_get(h, "rope_base"), NULL)};
+    Config c = {.layers = (int)strlen(layout), .rope_base = strtod(vectors_get(h, "rope_base"), NULL)};
     static const char *const names[] = {"heads", "kv_heads", "dim", "ffn", "vocab", "seq", "batch", "qk_norm", "untied"};
     int *to[] = {&c.heads, &c.kv_heads, &c.dim, &c.ffn, &c.vocab, &c.seq, &c.batch, &c.qk_norm, &c.untied};
-    for (int i = 0; i < 9; i++) *to[i] = (int)header_number(h, names[i]);
+    for (int i = 0; i < 9; i++) *to[i] = (int)vectors_number(h, names[i]);
     set_layers(&c, "standard", layout, false);
     return c;
 }
@@ -932,7 +1095,7 @@ static void golden_init(Golden *g, const char *p) {
     double checksum = 0;
     size_t place = 0;
     model_plan(&m, &c);
-    model_allocate(&m, header_number(&g->h, "seed"));
+    model_allocate(&m, vectors_number(&g->h, "seed"));
     int at = golden_find(g, "init.", m.tensors[0].name);
     for (int i = 0; i < m.ntensors; i++) {
         note_init(g, m.tensors[i].name, m.tensors[i].w, m.tensors[i].size, &checksum, &place);
@@ -967,12 +1130,12 @@ static void golden_steps(Golden *g, Model *m) {
     static const char *const names[] = {"lr", "min_lr", "beta1", "beta2", "adam_eps", "decay", "clip"};
     double x[7];
     for (int i = 0; i < 7; i++) {
-        const char *text = header_get(&g->h, names[i]);
+        const char *text = vectors_get(&g->h, names[i]);
         if (!text) fail("%s: its metadata has no %s", g->h.path.s, names[i]);
         x[i] = strtod(text, NULL);
     }
     AdamW a = {x[2], x[3], x[4], x[5], x[6]};
-    int steps = (int)header_number(&g->h, "steps"), warmup = (int)header_number(&g->h, "warmup");
+    int steps = (int)vectors_number(&g->h, "steps"), warmup = (int)vectors_number(&g->h, "warmup");
     size_t N = (size_t)m->c.batch * m->c.seq;
     const int *tokens = golden_ints(g, steps * N, "", "tokens"), *targets = golden_ints(g, steps * N, "", "targets");
     float *losses = room(g, steps), *norms = room(g, steps), *rates = room(g, steps);
@@ -995,9 +1158,9 @@ static void golden_steps(Golden *g, Model *m) {
 // A prompt, and the tokens that are drawn after it: as many as the file has.
 static void golden_sample(Golden *g, Model *m, const int *prompt) {
     int total = golden_dim(g, "", "sample.tokens", 0), at = golden_at(g, "I32", total, "", "sample.tokens");
-    int prompted = (int)header_number(&g->h, "prompt"), tokens[64];
-    uint64_t rng = random_stream(header_number(&g->h, "sample_seed"), STREAM_SAMPLE);
-    const char *temperature = header_get(&g->h, "temperature");
+    int prompted = (int)vectors_number(&g->h, "prompt"), tokens[64];
+    uint64_t rng = random_stream(vectors_number(&g->h, "sample_seed"), STREAM_SAMPLE);
+    const char *temperature = vectors_get(&g->h, "temperature");
     if (!temperature) fail("%s: its metadata has no temperature", g->h.path.s);
     for (int i = 0; i < total && i < 64; i++) {
         if (i < prompted) { tokens[i] = prompt[i]; continue; }
@@ -1838,7 +2001,7 @@ static void test_not_finite(void) {
 static void test_json(void) {
     if (!wanted("json strings")) return;
     char text[] = "\"q\\\" b\\\\ s\\/ \\b\\f\\n\\r\\t \\u000a\\u0041\\u00e9.\":";
-    Header h = {.text = text, .at = text};
+    Vectors h = {.text = text, .at = text};
     const char *got = json_string(&h);
     check(!strcmp(got, "q\" b\\ s/ \b\f\n\r\t \nA\xe9.") && !strcmp(h.at, ":"), "json strings", "all escapes");
 }
@@ -1854,8 +2017,8 @@ static void test_data(void) {
     for (int i = 0; i < 1000; i++) fputc(i * i % 7 + 'a', f);
     fclose(f);
     Data d;
-    const char *name = path;
-    data_open(&d, &name, 1);
+    data_open(&d, path, "--data");
+    survey(&d, true);
     int in[8], out[8], batch_in[24], batch_out[24];
     read_window(&d, 992 - 1, 8, in, out);
     bool ok = d.n == 1000;
@@ -1875,12 +2038,15 @@ static void test_data(void) {
     double unigram, bigram, u = 0, g = 0;
     floors(&d, &d, 10, 8, 256, &unigram, &bigram);
     for (int i = 1; i <= 80; i++) {
-        int now = i * i % 7, before = (i - 1) * (i - 1) % 7, count = 0, from = 0, both = 0;
+        int now = i * i % 7, before = (i - 1) * (i - 1) % 7, count = 0, from = 0, both = 0, seen[7] = {0}, kinds = 0;
         for (int k = 0; k < 1000; k++) {
+            int next = (k + 1) * (k + 1) % 7;
             count += k * k % 7 == now;
-            if (k < 999 && k * k % 7 == before) from++, both += (k + 1) * (k + 1) % 7 == now;
+            if (k == 999 || k * k % 7 != before) continue;
+            from++, both += next == now, kinds += !seen[next], seen[next] = 1;
         }
-        u -= log((count + 1) / 1256.) / 80, g -= log((both + 1) / (from + 256.)) / 80;
+        double one = (count + 1) / 1256.;
+        u -= log(one) / 80, g -= log((both + kinds * one) / (from + kinds)) / 80;
     }
     ok &= fabs(u - unigram) < 1e-12 && fabs(g - bigram) < 1e-12;
     Config c = config_of(&(Case){"RF", 256, 8, 2, 2, 10, 8, 3, 0, 0, 0});
@@ -1943,7 +2109,7 @@ static void test_recall(void) {
 static void test_shards(void) {
     if (!wanted("token shards")) return;
     char paths[2][128];
-    const char *names[2] = {paths[0], paths[1]};
+    char names[300];
     for (int k = 0; k < 2; k++) {
         temporary(paths[k]);
         FILE *f = fdopen(mkstemp(paths[k]), "wb");
@@ -1958,8 +2124,10 @@ static void test_shards(void) {
     }
     Data d;
     int got[4000];
-    data_open(&d, names, 2);
-    bool ok = d.n == 10002 && !data_is_bytes(&d) && data_largest(&d, 0) == INT_MAX;
+    snprintf(names, sizeof names, "%s\n%s", paths[0], paths[1]);
+    data_open(&d, names, "--data");
+    survey(&d, false);
+    bool ok = d.n == 10002 && !data_is_bytes(&d) && d.largest == INT_MAX;
     for (size_t at = 0; at + 4000 <= d.n; at += 1500) {
         read_tokens(&d, at, 4000, got);
         for (int i = 0; i < 4000; i++) {
@@ -1984,7 +2152,7 @@ static void test_settings(void) {
                      "--layout", "NSNSNS", "--data", "some", "--threads", "1"};
     Settings s = settings(15, words);
     bool ok = s.c.dim == 128 && s.c.layers == 6 && s.c.ffn == 384 && s.c.seq == 256 && s.c.batch == 16
-           && s.c.kv_heads == 4 && s.warmup == 20 && s.min_lr == 0.02 / 10 && s.seed == 9 && !s.val
+           && s.c.kv_heads == 4 && fabs(rate_of(&s, 0) - 1e-3) + fabs(rate_of(&s, 20) - 0.02) + fabs(rate_of(&s, 400) - 2e-3) < 1e-16 && s.seed == 9 && !s.val
            && !strcmp(s.data, "some") && s.adamw.beta2 == 0.99 && s.c.kind[0] == NONAPPROX && s.c.kind[5] == STANDARD;
     static const int want[SIZES][5] = {{64, 4, 4, 192, 128}, {64, 2, 1, 192, 48}, {128, 6, 4, 384, 256},
         {384, 6, 6, 1024, 256}, {512, 6, 8, 2048, 2048}, {768, 12, 12, 3072, 2048},
@@ -1993,10 +2161,10 @@ static void test_settings(void) {
         ok &= sizes[i].dim == want[i][0] && sizes[i].layers == want[i][1] && sizes[i].heads == want[i][2]
            && sizes[i].ffn == want[i][3] && sizes[i].seq == want[i][4];
     char *recall[] = {"x", "--data", "recall"};
-    free((char *)s.data);                                   // the program keeps it until it ends
+    free((char *)s.layout);                                 // the program keeps it until it ends
     s = settings(3, recall);
     ok &= s.c.dim == 64 && s.c.layers == 2 && s.c.heads == 1 && s.c.seq == 48 && s.c.batch == 64;
-    free((char *)s.data);
+    free((char *)s.layout);
     check(ok, "settings", "derived defaults, sizes, recall's own");
 }
 
@@ -2082,9 +2250,9 @@ static void test_train(void) {
     }
     ok &= abs(counts[0] - 20000 / 21) < 130 && abs(counts[1] - 80000 / 21) < 240;
     check(ok && worst <= 6e-7 && d <= 1e-14, "train = the loop by hand", "log within %.1e, logits within %.1e", worst, d);
-    free(last), model_free(&m), free_work(1), data_close(&data), data_close(&val), free((char *)s.data);
-    static const char *const files[] = {"log.csv", "config.json", "model.safetensors", "optim.safetensors"};
-    for (int i = 0; i < 4; i++) snprintf(path, sizeof path, "%s/%s", folder, files[i]), remove(path);
+    free(last), model_free(&m), free_work(1), data_close(&data), data_close(&val), free((char *)s.layout);
+    static const char *const files[] = {"log.csv", "config.json", "model.safetensors", "optim.safetensors", "lock"};
+    for (int i = 0; i < 5; i++) snprintf(path, sizeof path, "%s/%s", folder, files[i]), remove(path);
     rmdir(folder), remove(text);
 }
 

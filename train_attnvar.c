@@ -2042,8 +2042,7 @@ static void expect_one_kind(const Shard *a, const Shard *b) {
              b->kind);
 }
 
-// Opens the files whose names are the lines of `files`, given with an option. Their names live as
-// long as the program.
+// Opens the files whose names are the lines of `files`, given with an option.
 static void data_open(Data *d, const char *files, const char *option) {
     *d = (Data){0};
     char *line = allocate(strlen(files) + 1, "the names of the data");
@@ -2058,6 +2057,7 @@ static void data_open(Data *d, const char *files, const char *option) {
 
 static void data_close(Data *d) {
     for (int i = 0; i < d->shards; i++) fclose(d->shard[i].file);
+    free((char *)d->shard[0].path);         // all names are in one block
     free(d->follows);
 }
 
@@ -2082,10 +2082,11 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
             if (s->width >= 2) token |= (uint32_t)b[1] << 8;
             if (s->width == 4) token |= (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
             tokens[k] = token > INT_MAX ? INT_MAX : (int)token;
-            if (d->vocab && tokens[k] >= d->vocab)
+        }
+        for (size_t k = 0; k < got && d->vocab; k++)
+            if (tokens[k] >= d->vocab)
                 fail("%s: token %zu is %d, expected less than the vocabulary of %d: see --vocab",
                      s->path, place + k, tokens[k], d->vocab);
-        }
     }
 }
 
@@ -2256,9 +2257,9 @@ enum { WEIGHTS, LOG, CONFIG, OPTIM, RUN_FILES };        // in the order of renam
 static const char *const run_files[] = {"model.safetensors", "log.csv", "config.json",
                                         "optim.safetensors"};
 
-static Path path_in(const char *dir, int file, const char *suffix) {
+static Path path_in(const char *dir, const char *name, const char *suffix) {
     Path p;
-    snprintf(p.s, sizeof p.s, "%s/%s%s", dir, run_files[file], suffix);
+    snprintf(p.s, sizeof p.s, "%s/%s%s", dir, name, suffix);
     return p;
 }
 
@@ -2405,11 +2406,12 @@ typedef struct {
     FILE *file;
     char *text, *at;
     size_t n;                   // bytes of the header
+    Text value;                 // the last value read
 } Header;
 
 static void header_close(Header *h) {
     if (h->file) fclose(h->file);
-    free(h->text);
+    free(h->text), free(h->value.s);
     *h = (Header){0};
 }
 
@@ -2434,19 +2436,19 @@ static void header_expect(Header *h, const char *next) {
     h->at += n;
 }
 
-// The value of the next of the metadata, which must have this name.
-static char *header_value(Header *h, const char *name) {
-    Text value = {0}, start = {0};
-    text_add(&start, ",\"%s\":\"", name);
-    header_expect(h, start.s);
-    free(start.s);
-    for (text_add(&value, ""); *h->at && *h->at != '"'; h->at++) {
+// The value of the next of the metadata, which must have this name; it lasts until the next one.
+static const char *header_value(Header *h, const char *name) {
+    h->value.n = 0;
+    text_add(&h->value, ",\"%s\":\"", name);
+    header_expect(h, h->value.s);
+    h->value.n = 0;
+    for (text_add(&h->value, ""); *h->at && *h->at != '"'; h->at++) {
         char c = *h->at;
         if (c == '\\' && h->at[1]) c = *++h->at, c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
-        text_add(&value, "%c", c);
+        text_add(&h->value, "%c", c);
     }
     header_expect(h, "\"");
-    return value.s;
+    return h->value.s;
 }
 
 // The whole header must be this one.
@@ -2519,14 +2521,14 @@ static void write_config(FILE *f, const Config *c) {
 // Renames what a save that is committed has left under temporary names.
 static bool finish_save(const char *dir) {
     for (int i = WEIGHTS + 1; i < RUN_FILES; i++) {
-        Path from = path_in(dir, i, ".tmp");
-        if (exists(from.s) && !replace_file(from.s, path_in(dir, i, "").s)) return false;
+        Path from = path_in(dir, run_files[i], ".tmp");
+        if (exists(from.s) && !replace_file(from.s, path_in(dir, run_files[i], "").s)) return false;
     }
     return flush_folder(dir);
 }
 
 static void remove_temporary(const char *dir) {
-    for (int i = 0; i < RUN_FILES; i++) remove(path_in(dir, i, ".tmp").s);
+    for (int i = 0; i < RUN_FILES; i++) remove(path_in(dir, run_files[i], ".tmp").s);
 }
 
 // Saves the model with these metadata. If a file cannot be written, the checkpoint before stays.
@@ -2535,7 +2537,7 @@ static void checkpoint_save(const Model *m, const char *dir, const char *metadat
     int at = 0;
     bool ok = true;
     for (; ok && at < 3; at += ok) {
-        FILE *f = open_file(path_in(dir, order[at], ".tmp").s, "wb");
+        FILE *f = open_file(path_in(dir, run_files[order[at]], ".tmp").s, "wb");
         ok = f != NULL;
         if (f && order[at] == CONFIG) write_config(f, &m->c);
         else if (f) {
@@ -2548,7 +2550,7 @@ static void checkpoint_save(const Model *m, const char *dir, const char *metadat
         if (f) ok = !ferror(f) && flush_file(f), ok = fclose(f) == 0 && ok;
     }
     ok = ok && flush_folder(dir)
-            && replace_file(path_in(dir, WEIGHTS, ".tmp").s, path_in(dir, WEIGHTS, "").s);
+            && replace_file(path_in(dir, "model.safetensors", ".tmp").s, path_in(dir, "model.safetensors", "").s);
     if (!ok) {
         int error = errno;
         remove_temporary(dir);
@@ -2948,7 +2950,7 @@ static void expect_header(const Header *h, const Text *expected) {
 static Checkpoint *checkpoint_open(const char *dir) {
     Checkpoint *k = allocate(sizeof *k, "a checkpoint");
     Header *h = &k->header;
-    const char *wrong = header_open(h, path_in(dir, WEIGHTS, ""));
+    const char *wrong = header_open(h, path_in(dir, "model.safetensors", ""));
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
     if (strncmp(h->text, FORMAT_1, strlen(FORMAT_1)) == 0)
         fail("%s: has format 1 of an earlier version, this program reads format 2: go on with it by "
@@ -2964,9 +2966,12 @@ static Checkpoint *checkpoint_open(const char *dir) {
     for (const Option *o = options; o < options + OPTIONS; o++) {
         if (o->keeper == FREE) continue;
         const char *text = header_value(h, o->name);
-        bool may_lack = o->keeper == PLAN || o->keeper == PATH;
-        if (*text || !may_lack ? !set_option(&k->s, o, text) : false)
+        if (!*text && (o->keeper == PLAN || o->keeper == PATH)) continue;       // was not given
+        Text lasting = {0};
+        text_add(&lasting, "%s", text);
+        if (!set_option(&k->s, o, lasting.s))
             fail("%s: damaged header: %s '%s'", h->path.s, o->name, text);
+        if (o->type != TEXT && o->type != LIST) free(lasting.s);
     }
     snprintf(k->state.content[0], 32, "%s", header_value(h, "train-content"));
     snprintf(k->state.content[1], 32, "%s", header_value(h, "val-content"));
@@ -2994,7 +2999,7 @@ static void take_settings(Settings *s, char **given, bool own_layers) {
     for (const Option *o = options; o < options + OPTIONS; o++) {
         const char *mine = option_text(s, o, number[0]), *kept = option_text(k, o, number[1]);
         bool bound = o->keeper == MODEL || (o->keeper == RUN && s->resume);
-        bool layout = o->offset == AT(layout), is_given = layout ? own_layers : given[o - options];
+        bool layout = o->offset == AT(layout), is_given = layout ? own_layers : given[o - options] != NULL;
         bool taken = s->resume ? o->keeper != FREE
                                : o->keeper == MODEL || layout || o->offset == AT(c.seq);
         if (!taken) continue;
@@ -3182,7 +3187,7 @@ static void open_out(const Settings *s) {
         printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
                s->out, strerror(errno));
     for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++) {
-        Path path = path_in(s->out, i, "");
+        Path path = path_in(s->out, run_files[i], "");
         if (shown[i] && exists(path.s))
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
                  "by --force", s->out, path.s);
@@ -3195,7 +3200,7 @@ static void open_out(const Settings *s) {
 static FILE *open_log(const Settings *s, int step) {
     static const char *const columns =
         "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
-    Path name = path_in(s->out, LOG, ""), temporary = path_in(s->out, LOG, ".tmp");
+    Path name = path_in(s->out, "log.csv", ""), temporary = path_in(s->out, "log.csv", ".tmp");
     char line[512];
     int last = 0;
     remove_temporary(s->out);
@@ -3212,7 +3217,7 @@ static FILE *open_log(const Settings *s, int step) {
     bool ok = log && !ferror(log) && flush_file(log);
     if (log) ok = fclose(log) == 0 && ok;
     if (old) fclose(old);
-    bool later = s->force && exists(path_in(s->out, WEIGHTS, "").s);
+    bool later = s->force && exists(path_in(s->out, "model.safetensors", "").s);
     if (ok && !later) ok = replace_file(temporary.s, name.s);
     log = ok ? open_file(later ? temporary.s : name.s, "ab") : NULL;
     if (!log) fail("%s: cannot be written: %s", name.s, strerror(errno));
@@ -3254,7 +3259,7 @@ static void restore(Model *m, const Settings *s, const Data *train, State *now) 
     Text expected = header_text(&k->plan, true, k->metadata.s);
     Header optim = {0};
     int i = 0;
-    for (; i < 3 && (header_close(&optim), header_open(&optim, path_in(s->out, OPTIM, suffixes[i]))
+    for (; i < 3 && (header_close(&optim), header_open(&optim, path_in(s->out, "optim.safetensors", suffixes[i]))
                      || !header_is(&optim, &expected)); i++);
     if (i == 3)
         fail("%s: model.safetensors and optim.safetensors are not of one save (step %d): start "
@@ -3281,30 +3286,41 @@ static Score validate(const char *what, Model *m, const Data *val, size_t window
     return score;
 }
 
-// Saves the run; the log is closed meanwhile. A model that is lost does not replace a good one: all
-// its numbers must be finite, and the loss of a window.
-static void save(Model *m, const Settings *s, const Data *val, State *now, FILE **log, int *inputs,
-                 int *targets) {
+// A model that is lost must not replace a good one: all its numbers must be finite, and the loss of
+// a window.
+static void expect_alive(Model *m, const Data *val, int step, int *inputs, int *targets) {
     for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++) {
         double sum = sum_of_squares(t->w, t->size) + sum_of_squares(t->m, t->size)
                    + sum_of_squares(t->v, t->size);
         if (!isfinite(sum))
             fail("step %d: %s or its moments are not finite; what was saved before stays; try a "
-                 "lower --lr or a longer --warmup", now->step, t->name);
+                 "lower --lr or a longer --warmup", step, t->name);
     }
     double loss = evaluate(m, val, 1, inputs, targets).loss;
     if (!isfinite(loss))
         fail("step %d: the loss of a validation window is %g; what was saved before stays; try a "
-             "lower --lr or a longer --warmup", now->step, fabs(loss));
+             "lower --lr or a longer --warmup", step, fabs(loss));
+}
+
+static void save(const Model *m, const Settings *s, const char *dir, State *now) {
     now->weights = write_tensors(NULL, m, false), now->moments = write_tensors(NULL, m, true);
     Text kept = metadata(s, now);
-    bool ok = flush_file(*log);
-    if (fclose(*log) != 0 || !ok)
-        fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
-    checkpoint_save(m, s->out, kept.s);
+    checkpoint_save(m, dir, kept.s);
     free(kept.s);
-    if (!(*log = open_file(path_in(s->out, LOG, "").s, "ab")))
-        fail("%s/log.csv: cannot be opened again: %s", s->out, strerror(errno));
+}
+
+// The rate of a step, from 0. What was not given: a tenth of --lr, a twentieth of --steps.
+static double rate_of(const Settings *s, int step) {
+    return learning_rate(step, s->steps, s->warmup < 0 ? s->steps / 20 : s->warmup, s->lr,
+                         s->min_lr < 0 ? s->lr / 10 : s->min_lr);
+}
+
+// Where a run begins.
+static State first_state(const Settings *s, const Data *train, const Data *val) {
+    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
+    snprintf(now.content[0], sizeof now.content[0], "%zu %08x", train->n, (unsigned)train->checksum);
+    snprintf(now.content[1], sizeof now.content[1], "%zu %08x", val->n, (unsigned)val->checksum);
+    return now;
 }
 
 // Ends an interrupted run: what is saved is the step that was just finished.
@@ -3336,16 +3352,13 @@ static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t
 }
 
 static void train(Model *m, const Settings *s, const Data *data, const Data *val, size_t windows) {
-    int B = m->c.batch, T = m->c.seq, warmup = s->warmup < 0 ? s->steps / 20 : s->warmup;
-    double min_lr = s->min_lr < 0 ? s->lr / 10 : s->min_lr, positions = (double)B * T * s->accumulate;
+    int B = m->c.batch, T = m->c.seq;
+    double positions = (double)B * T * s->accumulate;
     int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
     char what[32];
     FILE *log = NULL;
-    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
-    for (int i = 0; i < 2; i++)
-        snprintf(now.content[i], 32, "%zu %08x", i ? val->n : data->n,
-                 (unsigned)(i ? val->checksum : data->checksum));
+    State now = first_state(s, data, val);
     if (s->out && RANK == 0) open_out(s);
     restore(m, s, data, &now);
     if (s->out && RANK == 0) log = open_log(s, now.step);
@@ -3355,7 +3368,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         printf("resumed after step %d%s%s\n", first, s->changes ? "; changed: " : "",
                s->changes ? s->changes : "");
     for (int step = first + 1; step <= s->steps; step++) {
-        double began = seconds(), lr = learning_rate(step - 1, s->steps, warmup, s->lr, min_lr);
+        double began = seconds(), lr = rate_of(s, step - 1);
         double loss = accumulate(m, s, data, &now.rng, inputs, targets);
         double norm = gradient_norm(m, step, loss);
         adamw(m, &s->adamw, step, lr, norm);
@@ -3379,8 +3392,15 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f,%s\n", step, loss, lr, norm, rate, measured);
         if (log && fflush(log) != 0)
             fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
-        if (log && (done || stopped || (s->save_every && step % s->save_every == 0)))
-            save(m, s, val, &now, &log, inputs, targets);
+        if (log && (done || stopped || (s->save_every && step % s->save_every == 0))) {
+            expect_alive(m, val, step, inputs, targets);
+            bool ok = flush_file(log);
+            if (fclose(log) != 0 || !ok)
+                fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
+            save(m, s, s->out, &now);               // which may rename the log
+            if (!(log = open_file(path_in(s->out, "log.csv", "").s, "ab")))
+                fail("%s/log.csv: cannot be opened again: %s", s->out, strerror(errno));
+        }
         fflush(stdout);
         if (stopped) stop(s, step, stopped);
         other += seconds() - end;

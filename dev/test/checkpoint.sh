@@ -44,8 +44,8 @@ for run in SS MM AA NN RR FF EE "SMANRFE --qk-norm --untied" "SNRF --kv-heads 1"
     kill -TERM $pid
     wait $pid
     code=$?
-    [ $code -eq 130 ] && grep -q "saved in stopped; to go on: ./train_attnvar --out stopped --resume" out2 && ok=yes || ok=no
-    result $ok "SIGTERM, $run: exit code 130 and the command to go on" "exit code $code: $(tail -1 out2)"
+    [ $code -eq 143 ] && grep -q "saved in stopped; to go on: ./train_attnvar --out stopped --resume" out2 && ok=yes || ok=no
+    result $ok "SIGTERM, $run: exit code 143 and the command to go on" "exit code $code: $(tail -1 out2)"
     "$program" --out stopped --resume --sample 0 --threads 2 > out3 2>&1 || result no "resume $run" "$(tail -1 out3)"
     same "stopped and resumed = straight: $run" straight stopped
 done
@@ -101,7 +101,7 @@ result $ok "a second signal ends it at once" "exit code $code: $(tail -1 out1)"
 "$program" $little --layout S --layers 1 --steps 100000 --log-every 1 --threads 1 > out1 2>&1 & pid=$!
 while kill -0 $pid 2>/dev/null && ! grep -q '^step' out1; do sleep 0.05; done
 kill -TERM $pid; wait $pid; code=$?
-[ $code -eq 130 ] && grep -q 'without --out nothing is saved' out1 && ok=yes || ok=no
+[ $code -eq 143 ] && grep -q 'without --out nothing is saved' out1 && ok=yes || ok=no
 result $ok "interrupted without --out" "exit code $code: $(tail -1 out1)"
 
 # ---- killed at any moment
@@ -123,35 +123,39 @@ rm -rf whole
 "$program" $little --layout RSFE --threads 1 --steps $long --save-every 0 --eval-every 0 --out whole > out1 2>&1
 same "killed $rounds times and resumed = straight" whole killed
 
-# ---- killed between the two renames: the temporary is taken
+# ---- killed between two renames, after the model's: what is still temporary is taken
 rm -rf between
 cp -r whole between
-cp between/model.safetensors between/model.safetensors.tmp
-sed 's/"step":"'$long'"/"step":"'$((long - 1))'"/' between/model.safetensors > m && cp m between/model.safetensors
+mv between/optim.safetensors between/optim.safetensors.tmp
+mv between/config.json between/config.json.tmp
 "$program" --out between --resume --sample 0 > out1 2>&1 && ok=yes || ok=no
 result $ok "killed between two renames" "$(tail -1 out1)"
-cmp -s between/model.safetensors whole/model.safetensors && ok=yes || ok=no
-result $ok "the renaming is finished" ""
-cp m between/model.safetensors
-refuse "of different steps" -- --out between --resume
+same "the renaming is finished" between whole
+cp -r whole pair
+"$program" --out pair --resume --sample 0 --steps $((long + 1)) > out1 2>&1
+cp whole/optim.safetensors pair/optim.safetensors
+refuse "are not of one save (step $((long + 1)))" "--init pair" -- --out pair --resume
 
 # ---- refusals
-refuse "holds a run already" "whole/log.csv" "--resume" "--force" -- $little --out whole
+refuse "holds a run already" "whole/model.safetensors" "--resume" "--force" -- $little --out whole
 refuse "--resume wants to know which run: --out DIR" -- --resume
 refuse "give one" -- --out whole --resume --force
 refuse "give one" -- --out whole --resume --init whole
 refuse "none/model.safetensors: No such file" "--out" -- --out none --resume
 refuse "none/model.safetensors: No such file" -- --init none
-refuse "--lr 0.5 contradicts the checkpoint in whole, which has 0.003" -- --out whole --resume --lr 0.5
-refuse "--steps 30 contradicts" "$long" -- --out whole --resume --steps 30
-refuse "--data val contradicts" "text" -- --out whole --resume --data val
-refuse "means the layers NNNN" "has RSFE" "--init whole" -- --out whole --resume --attn nonapprox
+refuse "step $long is done, --steps 30 is less" -- --out whole --resume --steps 30
+refuse "--batch 3 contradicts the checkpoint in whole, which has 8" -- --out whole --resume --batch 3
+refuse "--seed 2 contradicts" -- --out whole --resume --seed 2
+refuse "training data are 60000 " "these are 6000 " "--data FILE" -- --out whole --resume --data val
+refuse "--attn nonapprox" "the checkpoint in whole, RSFE" "--init whole" -- --out whole --resume --attn nonapprox
 refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
 refuse "--qk-norm 1 contradicts" "0" -- --init whole --qk-norm
 refuse "cannot make the folder" -- $little --out text/folder
 refuse "cannot make the folder" -- $little --out no/such/folder
 cp text text.kept; printf 'x' >> text
-refuse "trained on 60000 tokens" "has 60001" "have changed" -- --out whole --resume
+refuse "training data are 60000 " "these are 60001 " -- --out whole --resume
+tr A B < text.kept > text
+refuse "training data are 60000 " "these are 60000 " -- --out whole --resume
 mv text.kept text
 
 # ---- a log with a step that the checkpoint does not have: that step comes again
@@ -193,48 +197,53 @@ damage() {      # damage FILE, then a sed script for its header
     sed "$2" "whole/$1" > "hurt/$1"
 }
 m=model.safetensors
-damage $m 's/"dtype":"F32"/"dtype":"F16"/';          refuse "model.embed_tokens.weight is of type F16, expected F32" -- --out hurt --resume
-damage $m 's/"shape":\[256,32\]/"shape":[32,256]/'; refuse "model.embed_tokens.weight has shape (32,256), the model's is (256,32)" -- --out hurt --resume
-damage $m 's/"shape":\[256,32\]/"shape":[8192  ]/';  refuse "shape" -- --out hurt --resume
-damage $m 's/embed_tokens/embed_tokers/';            refuse "no tensor model.embed_tokens.weight" -- --out hurt --resume
-damage $m 's/layers.1.mlp.up_proj/layers.0.mlp.up_proj/'; refuse "no tensor model.layers.1.mlp.up_proj.weight" -- --out hurt --resume
-damage $m 's/data_offsets":\[0,/data_offsets":[4,/'; refuse "model.embed_tokens.weight lies at bytes 4" "begin at 0" -- --out hurt --resume
-damage $m 's/,32768\]/,32772]/';                     refuse "overlap" -- --out hurt --resume
-damage $m 's/"shape"/"shipe"/';                      refuse "damaged header: expected dtype, shape and data_offsets" -- --out hurt --resume
-damage $m 's/,"model.embed/;"model.embed/';          refuse "damaged header: expected '}'" -- --out hurt --resume
-damage $m 's/"seq":"64"/"seq":"6x"/';                refuse "--seq '6x'" "whole number" -- --out hurt --resume
+damage $m 's/"dtype":"F32"/"dtype":"F16"/';          refuse "damaged header" 'found' 'F16' -- --out hurt --resume
+damage $m 's/"shape":\[256,32\]/"shape":[32,256]/'; refuse "damaged header" "[256,32]" "[32,256]" -- --out hurt --resume
+damage $m 's/embed_tokens/embed_tokers/';            refuse "damaged header" "embed_tokers" -- --out hurt --resume
+damage $m 's/data_offsets":\[0,/data_offsets":[4,/'; refuse "damaged header" -- --out hurt --resume
+damage $m 's/,"model.embed/;"model.embed/';          refuse "damaged header" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":"6x"/';                refuse "damaged header: seq '6x'" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":"0"/';                 refuse "damaged header: seq '0'" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":"064"/';               refuse "damaged header" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":""/';                  refuse "damaged header: seq ''" -- --out hurt --resume
 damage $m 's/"heads":"2"/"heads":"3"/';              refuse "not a multiple of --heads 3" -- --out hurt --resume
-damage $m 's/as-letters":"RSFE/as-letters":"RSXE/';  refuse "'X' is no layout and no variant" -- --out hurt --resume
-damage $m 's/as-letters":"RSFE/as-letters":"RSSE/';  refuse "tensors, expected" "not of this model" -- --out hurt --resume
-damage $m 's/layers-as-letters/layers-as-betters/';  refuse "names no layers" -- --out hurt --resume
-damage $m 's/"lr":/"lx":/';                          refuse "its metadata has no lr" -- --out hurt --resume
-damage $m 's/"step":"'$long'"/"step":"x00"/';            refuse "step x00, expected a whole number" -- --out hurt --resume
-damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "rng x" -- --out hurt --resume
-damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "no tensor exp_avg.model.norm.weight" -- --out hurt --resume
-damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "no tensor anchor.tokens" -- --out hurt --resume
-damage $m 's/32768/32772/g';                         refuse "embed_tokens.weight takes 32772 bytes, its shape 32768" -- --out hurt --resume
-damage $m 's/"step":"'$long'"/"step":"999"/'
-sed 's/"step":"'$long'"/"step":"999"/' whole/optim.safetensors > hurt/optim.safetensors
-refuse "step 999 of $long" -- --out hurt --resume
+damage $m 's/"layout":"RSFE/"layout":"RSXE/';        refuse "'X' is no layout and no variant" -- --out hurt --resume
+damage $m 's/"layout":"RSFE/"layout":"RSSE/';        refuse "damaged header" "anchor.tokens" -- --out hurt --resume
+damage $m 's/"lr":/"lx":/';                          refuse "damaged header: expected ,\"lr\":" -- --out hurt --resume
+damage $m 's/"lr":"0.003"/"lr":"0.0030"/';           refuse "damaged header" -- --out hurt --resume
+damage $m 's/"step":"'$long'"/"step":"x00"/';        refuse "damaged header" -- --out hurt --resume
+damage $m 's/"weights":"./"weights":"x/';            refuse "hurt/$m: damaged" -- --out hurt --resume
+damage $m 's/"attnvar":"2"/"attnvar":"3"/';          refuse 'expected' '"attnvar":"2"' -- --out hurt --resume
+damage $m 's/"attnvar":"2",//';                      refuse "has format 1" "from_hf.py" "--init NEW" -- --out hurt --resume
+damage $m 's/"__metadata__"/"__metablabla"/';        refuse "not written by this program" "from_hf.py" -- --out hurt --resume
+damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "not of one save" -- --out hurt --resume
+damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "not of one save" -- --out hurt --resume
+damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "damaged header" "anchor.tokems" -- --out hurt --resume
+damage $m 's/32768/32772/g';                         refuse "damaged header" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { head -c "$(($(wc -c < whole/$m) - 4))" whole/$m; printf '\377\377\377\377'; } > hurt/$m
 refuse "anchor token 63 is -1, expected 0 to 255" -- --out hurt --resume
+for f in $m optim.safetensors; do
+    rm -rf hurt; cp -r whole hurt; size=$(($(wc -c < whole/$f) - 3000))
+    { head -c $size whole/$f; printf x; tail -c +$((size + 2)) whole/$f; } > hurt/$f
+    refuse "hurt/$f: damaged: its tensors' checksum is" -- --out hurt --resume
+done
 for size in 0 7 8 100 2000 100000; do
     rm -rf hurt; cp -r whole hurt; head -c $size whole/$m > hurt/$m
     refuse "hurt/$m" -- --out hurt --resume
 done
 rm -rf hurt; cp -r whole hurt; printf 'more' >> hurt/$m
-refuse "the file holds" -- --out hurt --resume
+refuse "more bytes follow" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { printf '\377\377\377\377\377\377\377\177'; tail -c +9 whole/$m; } > hurt/$m
-refuse "do not hold the header" -- --out hurt --resume
+refuse "not a safetensors file" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; cp text hurt/$m
 refuse "hurt/$m" -- --init hurt
 rm -rf hurt; mkdir -p hurt/$m
 refuse "hurt/$m" -- --init hurt
 
 # ---- no room: the checkpoint before stays as it was, nothing half-written is left
-rm -rf full; cp -r whole full; sed 's/"steps":"'$long'"/"steps":"500"/' whole/$m > full/$m; cp -r full kept
+rm -rf full; cp -r whole full; cp -r full kept
 # 150 blocks of 512 bytes hold the log, not the weights
-( ulimit -f 150; "$program" --out full --resume > out1 2>&1; echo $? > code )
+( ulimit -f 150; "$program" --out full --resume --steps $((long + 1)) > out1 2>&1; echo $? > code )
 [ "$(cat code)" -eq 1 ] && grep -q 'optim.safetensors: cannot be written: File too large' out1 && ok=yes || ok=no
 result $ok "no room on the disk: exit code 1" "$(cat code): $(tail -1 out1)"
 cmp -s full/$m kept/$m && cmp -s full/optim.safetensors kept/optim.safetensors && ok=yes || ok=no

@@ -111,8 +111,8 @@ refuse "the model needs" "MB of memory and this machine has" "--batch" -- --size
 # ---- data files
 refuse "in/none: No such file" "dev/data/austen_train.txt" "--data FILE" -- --data in/none
 refuse "in/none: No such file" -- --data in/text --val in/none
-refuse "in/folder: is a directory" "--data FILE" -- --data in/folder
-refuse "/dev/null: is not a regular file" -- --data /dev/null
+refuse "in/folder: Is a directory" "--data FILE" -- --data in/folder
+refuse "/dev/null: the file is empty" -- --data /dev/null
 refuse "in/empty: the file is empty" "--data FILE" -- --data in/empty
 refuse "in/short: 128 tokens for training" "--seq 128 + 1" "smaller --seq" -- --data in/short --val in/val
 refuse "in/short: 128 tokens for validation" "--seq 128 + 1" -- --data in/text --val in/short

@@ -566,7 +566,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < o.contexts.n; i++)
         if (o.contexts.value[i] > s.c.seq) s.c.seq = o.contexts.value[i];
     check_config(&s.c);
-    model_open(&m, &s, folder);
+    model_open(&m, &s);
     text_add(&t, o.json ? "{" : "");
     if (o.json) add_model(&t, folder, &s.c, trained), text_add(&t, ",\"results\":[");
     const char *names[] = {"none", "blocks", "mixers"};

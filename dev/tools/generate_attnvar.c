@@ -766,7 +766,7 @@ int main(int argc, char **argv) {
                  "shorter one", story.prompted, trained);
         L = min_int(L, trained);
     } else s.c.seq = o.check ? L : 1;               // no pass over more than one position
-    model_open(&m, &s, folder);
+    model_open(&m, &s);
     decoder_open(&d, &m, L, o.keys);
     catch_signals();
     generate(&story, &o, &d);

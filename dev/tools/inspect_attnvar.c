@@ -551,7 +551,7 @@ int main(int argc, char **argv) {
     check_config(&s.c);
     if (o.tokenizer) table_read(&table, o.tokenizer, s.c.vocab);
     if (!(o.maps && (o.text || o.ids))) open_evaluation(&data, &s, o.data, s.c.seq);
-    model_open(&m, &s, folder);
+    model_open(&m, &s);
     text_add(&t, "{");
     add_model(&t, folder, &s.c, s.c.seq);
     if (o.cost) {

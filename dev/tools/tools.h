@@ -58,7 +58,12 @@ static void set_arg(const Arg *a, const char *text) {
     if (a->type == SWITCH) *(int *)a->value = 1;
     if (a->type == WHOLE) *(int *)a->value = whole_arg(a, text, strlen(text));
     if (a->type == WORD) *(const char **)a->value = text;
-    if (a->type == WORDS) *(char **)a->value = add_line(*(char **)a->value, text);
+    if (a->type == WORDS) {
+        Text lines = {0};
+        const char *before = *(char **)a->value;
+        text_add(&lines, "%s%s%s", before ? before : "", before ? "\n" : "", text);
+        *(char **)a->value = lines.s;
+    }
     if (a->type == NUMBER) {
         char *end;
         double x = strtod(text, &end);
@@ -124,14 +129,14 @@ static Settings checkpoint_settings(const char *folder, int threads) {
 
 // Lays out and fills the model of the checkpoint. s->c may differ from it in batch, and in seq
 // where no anchor has that length.
-static void model_open(Model *m, const Settings *s, const char *folder) {
-    Header header;
+static void model_open(Model *m, const Settings *s) {
+    Checkpoint *from = s->from;
     model_plan(m, &s->c);
     m->frozen = true;
     model_allocate(m, 0);
     make_work(&s->c);
-    header_open(&header, folder, "model.safetensors");
-    take_tensors(&header, m, false, false);
+    read_tensors(&from->header, &from->plan, m, false, from->state.weights);
+    header_close(&from->header);
 }
 
 static bool has_anchor(const Config *c) {
@@ -148,11 +153,12 @@ static bool uses_kind(const Config *c, int kind) {
 // own validation data.
 static void open_evaluation(Data *d, const Settings *s, const char *given, int T) {
     const char *files = given ? given : s->val ? s->val : s->data;
+    if (!files) fail("the checkpoint names no data to evaluate: --data FILE");
     if (strcmp(files, "recall") == 0) {
         recall_open(d, s->pairs, s->c.vocab, T);
         return;
     }
-    open_lines(d, files);
+    data_open(d, files, "--data");
     if (!given && !s->val) {                                     // the last tenth, as in training
         d->first = d->n - d->n / 10;
         d->n /= 10;
@@ -160,71 +166,14 @@ static void open_evaluation(Data *d, const Settings *s, const char *given, int T
     if (data_is_bytes(d) && s->c.vocab < 256)
         fail("%s holds bytes, the model's vocabulary is %d: expected tokens below it",
              d->shard[0].path, s->c.vocab);
-    if (!data_is_bytes(d)) data_largest(d, s->c.vocab);
+    d->vocab = s->c.vocab;
+    if (!data_is_bytes(d)) survey(d, false);
     data_expect(d, T, "evaluation");
 }
 
 // Keeps the larger of two errors; a NaN stays.
 static void keep_worst(double *worst, double error) {
     if (!isnan(*worst) && !(error <= *worst)) *worst = error;
-}
-
-// ---- text --------------------------------------------------------------------------------------
-
-// Text that grows.
-typedef struct {
-    char *s;
-    size_t n, room;
-} Text;
-
-static void text_add(Text *t, const char *format, ...) {
-    va_list args, again;
-    va_start(args, format);
-    va_copy(again, args);
-    size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
-    if (t->n + need > t->room) {
-        t->room = 2 * (t->n + need);
-        if (!(t->s = realloc(t->s, t->room))) fail("no memory for a text of %zu bytes", t->room);
-    }
-    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
-    va_end(args), va_end(again);
-}
-
-// Turns a stream of bytes into valid, printable UTF-8: what cannot be shown (a byte that fits no
-// character, a control character other than tab and newline) becomes U+FFFD.
-typedef struct {
-    unsigned char part[4];      // the character that has begun
-    int n, wanted;              // its bytes so far, and in all
-} Utf8;
-
-static void utf8_end(Utf8 *u, Text *out) {                  // a character that was cut short
-    if (u->n) text_add(out, "\xef\xbf\xbd");
-    u->n = 0;
-}
-
-static void utf8_put(Utf8 *u, int byte, Text *out) {
-    int first = u->part[0];
-    if (u->n) {     // the second byte's range is smaller after E0, ED, F0, F4; C2 has control codes
-        int low = first == 0xe0 || first == 0xc2 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-        int high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-        if (u->n > 1) low = 0x80, high = 0xbf;
-        if (byte >= low && byte <= high) {
-            u->part[u->n++] = (unsigned char)byte;
-            if (u->n < u->wanted) return;
-            for (int i = 0; i < u->n; i++) text_add(out, "%c", u->part[i]);
-            u->n = 0;
-            return;
-        }
-        utf8_end(u, out);
-    }
-    if (byte < 0x80) {
-        bool shown = byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7f);
-        text_add(out, shown ? "%c" : "\xef\xbf\xbd", byte);
-    } else if (byte < 0xc2 || byte > 0xf4) text_add(out, "\xef\xbf\xbd");
-    else {
-        u->part[0] = (unsigned char)byte, u->n = 1;
-        u->wanted = byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
-    }
 }
 
 // ---- tokens and their bytes --------------------------------------------------------------------

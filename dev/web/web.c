@@ -41,8 +41,7 @@ static Data data, val;
 static Model model;
 static size_t windows;                  // that a validation scores
 static int *inputs, *targets;           // (B,T) a batch
-static int step;                        // steps taken
-static uint64_t rng;                    // of the training windows
+static State now;                       // steps taken, the training windows' RNG
 static double result[16];               // what a call returns besides its value
 
 double *EXPORT(web_result)(void);
@@ -80,12 +79,11 @@ int web_start(char *options) {
     model_plan(&model, &s.c);
     model_allocate(&model, s.seed);
     make_work(&s.c);
-    read_anchor(&s, &data, model.anchor_tokens);
     inputs = allocate((size_t)s.c.batch * s.c.seq * sizeof *inputs, "a batch");
     targets = allocate((size_t)s.c.batch * s.c.seq * sizeof *targets, "a batch");
-    step = 0;
-    rng = random_stream(s.seed, STREAM_DATA);
-    restore(&model, &s, &data, &val, &step, &rng);
+    if (data_is_bytes(&val)) survey(&val, false);       // its checksum, for web_save()
+    now = first_state(&s, &data, &val);
+    restore(&model, &s, &data, &now);
     double bytes = 4.0 * (double)model.parameters * sizeof(float) + (double)model.activation_bytes
                  + (double)work_bytes(&s.c);
     double all[] = {(double)model.parameters, s.c.vocab, s.c.seq, s.c.batch, s.c.heads, s.steps,
@@ -97,15 +95,11 @@ int web_start(char *options) {
 // One step of training, as in the main file's train(). Returns the loss; result: the share of
 // right answers, the gradient's norm, the learning rate, the steps taken.
 double web_step(void) {
-    int B = s.c.batch, T = s.c.seq;
-    double lr = learning_rate(step, s.steps, s.warmup, s.lr, s.min_lr);
-    read_training_batch(&data, &rng, B, T, inputs, targets);
-    zero_gradients(&model);
-    model_forward(&model, inputs, B, T);
-    double loss = model_backward(&model, targets);
-    double norm = gradient_norm(&model, ++step, loss);
-    adamw(&model, &s.adamw, step, lr, norm);
-    double all[] = {(double)model.correct / model.scored, norm, lr, step};
+    double lr = rate_of(&s, now.step);
+    double loss = accumulate(&model, &s, &data, &now.rng, inputs, targets);
+    double norm = gradient_norm(&model, ++now.step, loss);
+    adamw(&model, &s.adamw, now.step, lr, norm);
+    double all[] = {(double)model.correct / model.scored, norm, lr, now.step};
     memcpy(result, all, sizeof all);
     return loss;
 }
@@ -189,8 +183,6 @@ int web_sample(int *tokens, int prompted, int n, double temperature, int seed) {
 
 // Writes the checkpoint into the folder "saved": model.safetensors and its companions.
 void web_save(void) {
-    char *metadata = settings_metadata(&s, &data, &val);
-    if (mkdir("saved", 0777) != 0 && errno != EEXIST) fail("saved: %s", strerror(errno));
-    checkpoint_save(&model, "saved", metadata, step, rng);
-    free(metadata);
+    if (!make_folder("saved")) fail("saved: %s", strerror(errno));
+    save(&model, &s, "saved", &now);
 }
