@@ -102,7 +102,7 @@ def settings_are_right():
             mine = row[name.replace("-", "_")]
             assert float(mine) == float(kept[name]), (row["run"], name, mine, kept[name])
         letters = {"standard": "SSSS", "mlp": "MSMS", "nonapprox": "NSNS"}[row["attn"]]
-        assert kept["layers-as-letters"] == letters and kept["size"] == row["size"]
+        assert kept["layout"] == letters and kept["size"] == row["size"]
 
 
 def sizes_are_the_programs():
