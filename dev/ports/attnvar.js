@@ -541,15 +541,14 @@ function readSafetensors(bytes) {
     }
     return {metadata, tensors};
 }
-// The model of a checkpoint: config is its config.json, as an object.
-function readModel(bytes, config) {
-    const {tensors} = readSafetensors(bytes);
+// The model of a checkpoint, the bytes of its model.safetensors.
+function readModel(bytes) {
+    const {metadata: d, tensors} = readSafetensors(bytes);
+    if (d.attnvar !== "2") throw Error(`format ${d.attnvar}: expected a checkpoint of format 2`);
     const m = modelPlan({
-        layout: config.attnvar_layers || "S".repeat(config.num_hidden_layers),
-        heads: config.num_attention_heads, kv_heads: config.num_key_value_heads,
-        dim: config.hidden_size, ffn: config.intermediate_size, vocab: config.vocab_size,
-        seq: config.max_position_embeddings, rope_base: config.rope_theta,
-        qk_norm: config.attnvar_qk_norm || false, untied: !config.tie_word_embeddings,
+        layout: d.layout, heads: +d.heads, kv_heads: +d["kv-heads"], dim: +d.dim, ffn: +d.ffn,
+        vocab: +d.vocab, seq: +d.seq, rope_base: +d["rope-base"],
+        qk_norm: d["qk-norm"] === "1", untied: d.untied === "1",
     });
     const anchors = [{name: random, w: m.eps}, {name: text, w: m.anchorTokens}];
     for (const {name, w} of [...m.tensors, ...anchors.filter(t => m.anchors.includes(t.name))]) {
