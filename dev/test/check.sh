@@ -101,6 +101,7 @@ part_experiments() {
     check "builds for the sweep" make -s train_attnvar tools
     check "the sweep: killed, failing, side by side" python3 dev/test/test_experiments.py
     check "the report: verdicts, pages, damaged input" python3 dev/test/test_report.py
+    check "models of Hugging Face: losses, refusals, damage" python3 dev/test/test_hf.py
 }
 part_exercises() {
     check "exercises: stubs fail, solutions pass, wrong answers fail" make -s exercises-check
