@@ -46,8 +46,9 @@ KINDS = {   # of files that hold neither text nor ids: how they start, what to d
     "npy": (rb"\x93NUMPY", "is a NumPy array; if it holds token ids, run: python3 prepro_data.py "
             "tokens FILE --from npy --out DIR"),
     "other": (rb"\x1f\x8b\x08|BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|PK\x03\x04|7z\xbc"
-              rb"|Rar!|%PDF-|\{\\rtf|\xd0\xcf\x11\xe0|PAR1|ARROW1|\x89HDF|(?s:.{6}\0\0\{\")",
-              "is compressed, a document or a table: unpack it, or export its text, first")}
+              rb"|Rar!|%PDF-|\{\\rtf|\xd0\xcf\x11\xe0|PAR1|ARROW1|\x89HDF|(?s:.{6}\0\0\{\")|GGUF"
+              rb"|\x89PNG|\xff\xd8\xff|\x7fELF|(?s:.{257}ustar)", "is compressed, a document, a"
+              " table or another file that is no text: unpack it, or export its text, first")}
 MARKS = {b"\xff\xfe\0\0": "utf-32-le", b"\0\0\xfe\xff": "utf-32-be",    # the first that fits
          b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
@@ -126,9 +127,11 @@ def read_integers(path: str, form: str = "") -> Tuple[str, array]:
     words = unpack(raw, "H", path)
     likely = "uint32" if len(words) % 4 or any(words[2::4] + words[3::4]) else "int64"
     likely = "uint16" if max(words[1::2], default=16) >= 16 else likely
-    if f"{form} {likely}" in ("nanogpt uint32", "nanogpt int64", "uint32 int64"):
+    sure = len(words) > 16 and (max(words[::2]) >= 16 or not any(words[1::2]))
+    too_narrow = ["nanogpt", "uint16"][:1 + sure] + ["uint32"] * (likely == "int64")
+    if likely != "uint16" and form in too_narrow:
         fail(f"{path}: found ids whose high halves are almost all 0, expected {form} (nanogpt is "
-             f"uint16); give --from {likely}, or --from uint16 if they are")
+             f"uint16); give --from {likely}, or --from uint16 if all ids are below 16")
     return likely, unpack(raw, RAW[form or likely], path)
 
 
@@ -260,13 +263,11 @@ def run_show(args: Any) -> None:
 
 
 def parser(manual: str) -> Tuple[Any, Callable, Callable]:
-    """A command line: the parser, a function that adds a command, one that adds an option, whose
-    type follows from its default. argparse's own error() would exit with 2."""
+    """The parser of a command line, a function that adds a command, one that adds an option."""
     argparse.ArgumentParser.error = lambda self, message: fail(f"{message}; see {self.prog} --help")
     whole = argparse.ArgumentParser(prog=os.path.basename(sys.argv[0]), description=manual,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
     def command(name: str, run: Callable, text: str, files: str = "", out: str = "") -> Any:
         added = commands.add_parser(name, help=text, description=text)
         added.add_argument("file", metavar="FILE", nargs=files or None)
@@ -275,7 +276,6 @@ def parser(manual: str) -> Tuple[Any, Callable, Callable]:
             option(added, "--force", False, "overwrite what exists")
         added.set_defaults(run=run)
         return added
-
     def option(holder: Any, name: str, default: Any, text: str) -> None:
         more = {} if default is False else {"metavar": "N", "type": type(default)}
         holder.add_argument(name, default=default, action="store_true" if not more else "store",

@@ -415,13 +415,15 @@ class WrongKind(Case):
                         Path("a.zip").read_bytes(), b"\x28\xb5\x2f\xfd" + raw, b"%PDF-1.7\n" + raw,
                         b"\x04\x22\x4d\x18" + raw, b"7z\xbc\xaf\x27\x1c" + raw, b"Rar!\x1a\x07" + raw,
                         b"{\\rtf1 text}", b"\xd0\xcf\x11\xe0" + raw, b"PAR1" + raw, b"ARROW1" + raw,
-                        b"\x89HDF\r\n" + raw, b'\x40\1\0\0\0\0\0\0{"a":' + raw):
+                        b"\x89HDF\r\n" + raw, b'\x40\1\0\0\0\0\0\0{"a":' + raw,
+                        b"GGUF" + raw, b"\x89PNG\r\n" + raw, b"\xff\xd8\xff\xe0" + raw,
+                        b"\x7fELF" + raw, (b"a.txt" + bytes(252) + b"ustar" + raw)):
             self.write("a.bin", content)
             for command in ("text a.bin --out o", "text a.txt --val a.bin --out o", "show a.bin",
                             "tokens a.bin --from nanogpt --out o", "tokens a.bin --from uint32 --out o",
                             "tokens a.bin --from npy --out o", "tokens a.bin --from json --out o",
                             "choices a.bin --out o", "cloze a.bin --out o"):
-                self.refused(command, "a.bin is compressed, a document or a table")
+                self.refused(command, "a.bin is compressed, a document, a table")
 
     def numpy(self, kind, count, data, start=b"\x93NUMPY\1\0", width=2, shape=None):
         """A file as numpy.save writes it."""
@@ -471,12 +473,15 @@ class WrongKind(Case):
             self.assertIn(f"{name}, it seems", said)
             self.assertIn(f"python3 prepro_data.py tokens a.bin --out DIR --from {name}", said)
             self.assertIn(f"5000 tokens, largest id {max(given)}\n", said)
-            for wrong in "nanogpt", "uint32", "int64":
+            for wrong in "nanogpt", "uint16", "uint32", "int64":
                 if wrong != name and (wrong, name) != ("nanogpt", "uint16"):
-                    wider = list(codes).index(name) > list(codes).index(wrong) if wrong in codes else True
+                    wider = wrong not in codes or list(codes).index(name) > list(codes).index(wrong)
                     self.refused(f"tokens a.bin --from {wrong} --out q", "a.bin",
                                  f"--from {name}" if wider else "expected token ids")
-        small = [number % 16 for number in ids]             # uint16 says so itself
+        for name in "uint32", "int64":                      # a small vocabulary
+            self.write("a.bin", struct.pack(f"<5000{codes[name]}", *(number % 9 for number in ids)))
+            self.refused("tokens a.bin --from uint16 --out q", f"--from {name}")
+        small = [number % 16 for number in ids]             # ids that do not tell their width
         self.write("a.bin", struct.pack("<5000H", *small))
         self.refused("tokens a.bin --from nanogpt --out q", "uint32", "uint16")
         self.ok("tokens a.bin --from uint16 --out r")
