@@ -17,9 +17,11 @@ import argparse
 import json
 import math
 import os
+import re
 import struct
 import sys
 import tempfile
+import zlib
 
 try:
     import torch
@@ -83,8 +85,8 @@ def stream(seed, number):
 
 # ---- safetensors: 8 bytes of header length, the header, the data --------------------------------
 
-DTYPES = {torch.float64: "F64", torch.int32: "I32"}
-FORMATS = {"F64": "d", "I32": "i", "U64": "Q"}
+DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.int32: "I32"}
+FORMATS = {"F64": "d", "F32": "f", "I32": "i", "U64": "Q"}
 
 
 class U64(list):
@@ -124,8 +126,22 @@ def decode(raw):
     return header, values
 
 
+def json_differences(new, old, same_bytes):
+    """Of two JSON files with losses the numbers count; of any other the bytes do."""
+    if "val_loss" not in new:
+        return [] if same_bytes else ["differs"]
+    close = new.keys() == old.keys() and all(
+        new[k] == old[k] if isinstance(new[k], list) else abs(new[k] - old[k]) <= TOLERANCE * abs(new[k]) for k in new)
+    return [] if close else ["differs"]
+
+
 def differences(new, old):
     """What differs between two files, a line each; empty if they agree."""
+    if new[:1] == b"{":                     # JSON: its numbers to 1e-12, else equal
+        try:
+            return json_differences(json.loads(new), json.loads(old), new == old)
+        except ValueError as error:
+            return ["is damaged: %s" % error]
     try:
         (head, values), (old_head, old_values) = decode(new), decode(old)
     except (struct.error, ValueError, KeyError, TypeError) as error:
@@ -309,15 +325,15 @@ def forward(c, W, anchors, tokens, skip=None):
 SAMPLE = dict(prompt=3, drawn=20, temperature=2.0)
 
 
-def sample(c, W, anchors, prompt, seed):
+def sample(c, W, anchors, prompt, seed, count=SAMPLE["drawn"], temperature=SAMPLE["temperature"]):
     """(the prompt and the drawn tokens, the least distance of a draw from another token's share).
 
     A token is drawn from the softmax of the last position's logits, divided by the temperature, after
     a pass over the last T tokens: the first token whose cumulated probability exceeds the draw."""
     tokens, rng, nearest = list(prompt), RNG(stream(seed, STREAM_SAMPLE)), 1.0
-    for _ in range(SAMPLE["drawn"]):
+    for _ in range(count):
         logits = forward(c, W, anchors, torch.tensor([tokens[-c["seq"]:]]))[0][0, -1]
-        upto = torch.cumsum(torch.softmax(logits / SAMPLE["temperature"], 0), 0)
+        upto = torch.cumsum(torch.softmax(logits / temperature, 0), 0)
         u = rng.uniform()
         tokens.append(int((upto <= u).sum()))
         nearest = min(nearest, float((upto - u).abs().min()))
@@ -572,6 +588,78 @@ def rng_file():
     return out, dict(about="RNG and initial values; see dev/golden/README.md", **c)
 
 
+# ---- a whole checkpoint, as section 12 of dev/notes/porting.md describes it ----------------------
+
+CHECKPOINT = dict(layout="SRF", heads=2, kv_heads=1, dim=8, ffn=8, vocab=256, seq=8, batch=2, qk_norm=1, untied=1,
+                  rope_base=500.0)
+STEPS, SEED, EVAL_BATCHES, DRAWN = 3, 11, 4, 20
+
+
+def number(x):
+    """The fewest digits, at least six, that read back as the same double."""
+    return next(t for t in ("%.*g" % (digits, x) for digits in range(6, 18)) if float(t) == x)
+
+
+def content(data):
+    return "%d %08x" % (len(data), zlib.crc32(data))
+
+
+def checkpoint_files():
+    """The bytes of a folder that ./train_attnvar --resume goes on with, and what it must print then."""
+    c, rng = CHECKPOINT, RNG(SEED)
+    W, moments = {}, {}
+    for name, shape, role in tensor_list(c):
+        W[name] = rng.tensor(*shape, std=0.5 if role == "matrix" else 0.2, mean=1.0 * (role == "gain"))
+    anchors = {"anchor.embeds": rng.tensor(c["seq"], c["dim"]), "anchor.tokens": rng.integers(c["vocab"], c["seq"])}
+    for moment in "exp_avg", "exp_avg_sq":
+        for name, t in W.items():
+            moments[moment + "." + name] = rng.tensor(*t.shape, std=0.01).abs()
+    weights = {n: t if t.dtype == torch.int32 else t.float() for n, t in {**W, **anchors}.items()}
+    moments = {n: t.float() for n, t in moments.items()}
+
+    texts, folder = {}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
+    for name in "train", "val":
+        with open(os.path.join(folder, "austen_%s.txt" % name), "rb") as f:
+            texts[name] = f.read()
+    windows = RNG(stream(SEED, STREAM_DATA))
+    for _ in range(STEPS * c["batch"]):
+        windows.u64()
+    checksum = ["%08x" % zlib.crc32(b"".join(t.numpy().tobytes() for t in tensors.values()))
+                for tensors in (weights, moments)]
+    metadata = {
+        "format": "pt", "attnvar": 2, "step": STEPS, "rng": windows.state, "layout": c["layout"], "size": "tiny",
+        "layers": len(c["layout"]), "heads": c["heads"], "kv-heads": c["kv_heads"], "dim": c["dim"], "ffn": c["ffn"],
+        "vocab": c["vocab"], "seq": c["seq"], "batch": c["batch"], "accumulate": 1, "qk-norm": c["qk_norm"],
+        "untied": c["untied"], "rope-base": number(c["rope_base"]), "steps": STEPS, "lr": number(3e-3), "min-lr": "",
+        "warmup": "", "beta1": number(0.9), "beta2": number(0.99), "decay": number(0.1), "clip": number(1.0),
+        "seed": SEED, "data": "dev/data/austen_train.txt", "val": "dev/data/austen_val.txt", "pairs": 8, "anchor": "",
+        "eval-every": 200, "eval-batches": EVAL_BATCHES, "train-content": content(texts["train"]),
+        "val-content": content(texts["val"]), "weights": checksum[0], "moments": checksum[1]}
+    config = {
+        "architectures": ["AttnvarForCausalLM"], "model_type": "attnvar", "vocab_size": c["vocab"],
+        "hidden_size": c["dim"], "intermediate_size": c["ffn"], "num_hidden_layers": len(c["layout"]),
+        "num_attention_heads": c["heads"], "num_key_value_heads": c["kv_heads"], "max_position_embeddings": c["seq"],
+        "rope_theta": int(c["rope_base"]), "rms_norm_eps": 1e-06, "hidden_act": "silu", "initializer_range": 0.02,
+        "attention_dropout": 0.0, "use_sliding_window": False, "tie_word_embeddings": False, "torch_dtype": "float32",
+        "attnvar_layers": c["layout"], "attnvar_qk_norm": True}
+    # one member a line, two spaces in front
+    lines = ",\n".join("  %s: %s" % (json.dumps(k), json.dumps(v)) for k, v in config.items())
+
+    val, T = list(texts["val"]), c["seq"]
+    starts = [w * T for w in range(EVAL_BATCHES * c["batch"])]
+    inputs = torch.tensor([val[p:p + T] for p in starts])
+    targets = torch.tensor([val[p + 1:p + 1 + T] for p in starts])
+    losses = {what or "whole": float(cross_entropy(forward(c, W, anchors, inputs, what)[0], targets)[1])
+              for what in (None, "blocks", "mixers")}
+    drawn, nearest = sample(c, W, anchors, val[:T], SEED, DRAWN, 0.8)
+    if nearest < 5e-6:
+        sys.exit("make_golden.py: a draw of the checkpoint's sample is too near: choose another SEED")
+    expected = {"val_loss": losses["whole"], "skip_blocks": losses["blocks"], "skip_mixers": losses["mixers"],
+                "sample": drawn}
+    return {"model.safetensors": encode(weights, metadata), "optim.safetensors": encode(moments, metadata),
+            "config.json": ("{\n%s\n}\n" % lines).encode(), "expected.json": (json.dumps(expected) + "\n").encode()}
+
+
 def all_files():
     """(file name, bytes), in the order in which a port needs them."""
     yield "rng.safetensors", encode(*rng_file())
@@ -579,12 +667,16 @@ def all_files():
     yield "mixers.safetensors", encode(*mixers_file())
     for name in MODELS:
         yield "model_%s.safetensors" % name, encode(*model_file(name))
+    for name, raw in checkpoint_files().items():
+        yield "checkpoint/" + name, raw
 
 
 # ---- main ----------------------------------------------------------------------------------------
 
 def notices_damage(raw):
     """Does the comparison see one value that is 1e-11 off, one whole number, one name, a short file?"""
+    if raw[:1] == b"{":
+        return bool(differences(raw, raw[:20]) and differences(raw, raw.replace(b": ", b": 1", 1)))
     header, values = decode(raw)
     start = 8 + struct.unpack("<Q", raw[:8])[0]
     for name, v in values.items():
@@ -596,7 +688,7 @@ def notices_damage(raw):
         if not differences(raw, bytes(damaged)):
             return False
     return all(differences(raw, other) for other in
-               (raw[:-1], raw[:20], raw[:start].replace(b"F64", b"I64", 1) + raw[start:]))
+               (raw[:-1], raw[:20], re.sub(b'"dtype":"[FU]', b'"dtype":"I', raw[:start], count=1) + raw[start:]))
 
 
 def main():
@@ -610,6 +702,7 @@ def main():
         for name, raw in all_files():
             names.append(name)
             total += len(raw)
+            os.makedirs(os.path.dirname(os.path.join(work, name)), exist_ok=True)
             with open(os.path.join(work, name), "wb") as f:
                 f.write(raw)
             if not notices_damage(raw):
@@ -620,6 +713,7 @@ def main():
                 raw = f.read()
             path = os.path.join(target, name)
             if args.write:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
                 with open(path, "wb") as f:
                     f.write(raw)
                 print("wrote %s, %d bytes" % (name, len(raw)))

@@ -3,7 +3,7 @@
 
 The seven attention variants, forward and backward, the model around them, AdamW, and training on a
 text, without any package: lists and math, to be read beside train_attnvar.c, whose sections, names
-and order it keeps. Not ported: recall; checkpoints, which attnvar.js beside this file reads.
+and order it keeps. It reads checkpoints and does not write any. Not ported: recall.
 
     python3 dev/ports/attnvar.py                            every check, a line each
     python3 dev/ports/attnvar.py mixers.approx              those whose name begins so
@@ -769,6 +769,9 @@ def train(s):
 TOLERANCE, LOSS_TOLERANCE = 1e-12, 2e-5     # relative to a tensor's largest value; absolute
 
 
+FORMATS = {"F64": "d", "F32": "f", "I32": "i", "U64": "Q"}
+
+
 def safetensors(path):
     """The metadata, and (dtype, shape, values) of every tensor by name."""
     with open(path, "rb") as f:
@@ -777,7 +780,7 @@ def safetensors(path):
     header, data, out = json.loads(raw[8:8 + length]), raw[8 + length:], {}
     metadata = header.pop("__metadata__", {})
     for name, t in header.items():
-        form = "<%d%s" % (math.prod(t["shape"]), {"F64": "d", "I32": "i", "U64": "Q"}[t["dtype"]])
+        form = "<%d%s" % (math.prod(t["shape"]), FORMATS[t["dtype"]])
         begin, end = t["data_offsets"]
         out[name] = t["dtype"], t["shape"], struct.unpack(form, data[begin:end])
     return metadata, out
@@ -1002,13 +1005,54 @@ def check_model(g, what):
             model_forward(m, tokens[0], B, T)
             g.same("skip", "skip.%s.logits" % m.skip, m.logits)
     m.skip = None
-    drawn = sample(m, tokens[0][:c.prompt], g.shape("sample.tokens")[0] - c.prompt, c.temperature, c.sample_seed)
+    count = g.shape("sample.tokens")[0] - c.prompt
+    drawn = sample(m, tokens[0][:c.prompt], count, c.temperature, c.sample_seed)
     g.same("drawn", "sample.tokens", drawn)
     steps = [train_step(m, c, n + 1, tokens[n], targets[n], B, T) for n in range(c.steps)]
     for name, values in reversed(list(zip(("loss", "norm", "lr"), zip(*steps)))):
         g.same("steps", "adamw." + name, values)
     for t in m.tensors.values():
         g.same("weights after", "final." + t.name, t.w)
+
+
+def checkpoint_model(path):
+    """The model in a model.safetensors of the C program, and the file's metadata."""
+    metadata, tensors = safetensors(path)
+    if metadata.get("attnvar") != "2":
+        sys.exit("attnvar.py: error: %s: expected a checkpoint of format 2" % path)
+    names = "heads", "kv-heads", "dim", "ffn", "vocab", "seq", "qk-norm", "untied"
+    c = SimpleNamespace(layout=metadata["layout"], rope_base=float(metadata["rope-base"]))
+    for name in names:
+        setattr(c, name.replace("-", "_"), int(metadata[name]))
+    m = model_plan(c)
+    for t in m.tensors.values():
+        t.w = by_heads([tensors[t.name][2]], t.cols)
+    if RANDOM_ANCHOR in m.anchors:
+        m.eps = by_heads([tensors["anchor.embeds"][2]], m.c.dim)
+    if TEXT_ANCHOR in m.anchors:
+        m.anchor_tokens = list(tensors["anchor.tokens"][2])
+    return m, metadata
+
+
+def check_checkpoint():
+    """dev/golden/checkpoint: read, validated, with layers left out, sampled from."""
+    folder = os.path.join(ROOT, "dev", "golden", "checkpoint")
+    with open(os.path.join(folder, "expected.json"), encoding="utf-8") as f:
+        expected = json.load(f)
+    m, metadata = checkpoint_model(os.path.join(folder, "model.safetensors"))
+    val, B, seed = read_text("austen_val.txt"), int(metadata["batch"]), int(metadata["seed"])
+    worst = 0.0
+    for name, m.skip in ("val_loss", None), ("skip_blocks", "blocks"), ("skip_mixers", "mixers"):
+        loss = evaluate(m, val, int(metadata["eval-batches"]) * B, B)
+        worst = max(worst, relative_error([loss], [expected[name]]))
+    m.skip, prompt = None, val[:min(32, m.c.seq)]
+    drawn = sample(m, prompt, len(expected["sample"]) - len(prompt), 0.8, seed)
+    rng = random_stream(seed, STREAM_DATA)
+    for _ in range(int(metadata["step"]) * B):
+        random_u64(rng)
+    right = worst <= TOLERANCE and drawn == expected["sample"] and rng == [int(metadata["rng"])]
+    wrong = None if right else "losses off by %.1e, or another sample, or another rng" % worst
+    return wrong, "losses %.1e" % worst
 
 
 def training_table():
@@ -1071,6 +1115,7 @@ def all_checks(begin, program, quick):
             function = check_init if what == "init" else functions.get(file, check_model)
             yield (file + "." + group).strip("."), golden_check(
                 function, group + "." if group else "", what, metadata, tensors)
+    yield "checkpoint", check_checkpoint
     for row in training_table()[-1 if quick else 0:]:
         yield "training." + row[0], lambda row=row: check_training(*row, program)
 

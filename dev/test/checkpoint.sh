@@ -251,5 +251,17 @@ result $ok "no room on the disk: the checkpoint before is intact" ""
 find full -name '*.tmp' | grep -q . && ok=no || ok=yes
 result $ok "no room on the disk: nothing half-written" "$(ls full)"
 
+# ---- a checkpoint that another implementation wrote: dev/golden/make_golden.py, in PyTorch
+cp -r "$root/dev/golden/checkpoint" golden
+"$program" --out golden --resume --data "$root/dev/data/austen_train.txt" --val "$root/dev/data/austen_val.txt" \
+    --sample 0 > out1 2>&1
+for key in val_loss skip_blocks skip_mixers; do
+    wanted=$(sed "s/.*\"$key\": \([0-9.]*\).*/\1/" golden/expected.json)
+    case $key in val_loss) line='^step' ;; *) line="^skip ${key#skip_}" ;; esac
+    found=$(sed -n "/$line/s/.*val loss \([0-9.]*\).*/\1/p" out1)
+    awk "BEGIN { d = ${found:-9} - $wanted; exit !(d < 1e-4 && d > -1e-4) }" && ok=yes || ok=no
+    result $ok "a checkpoint of another implementation resumes: $key" "expected $wanted, it said: $(tail -3 out1)"
+done
+
 printf 'checkpoint: %d passed, %d failed\n' $passed $failed
 [ $failed -eq 0 ]

@@ -224,6 +224,68 @@ function golden() {
                 Object.entries(worst).map(([k, e]) => `${k} ${e.toExponential(1)}`).join(", "));
 }
 
+// ---- the checkpoint of dev/golden: read here, and resumed by the program ----
+
+function checkpoint(program) {
+    const folder = path.join(root, "dev", "golden", "checkpoint"), val = fs.readFileSync(path.join(root, "dev", "data", "austen_val.txt"));
+    const expected = JSON.parse(fs.readFileSync(path.join(folder, "expected.json"), "utf8"));
+    const bytes = fs.readFileSync(path.join(folder, "model.safetensors")), m = A.readModel(bytes);
+    const d = A.readSafetensors(bytes).metadata, B = Number(d.batch), windows = Number(d["eval-batches"]) * B;
+    const near = (got, wanted, limit, what) => check(Math.abs(got - wanted) <= limit, `golden checkpoint: ${what}`, `${got}, expected ${wanted}`);
+    for (const [skip, name] of [["none", "val_loss"], ["blocks", "skip_blocks"], ["mixers", "skip_mixers"]]) {
+        m.skip = skip;
+        near(A.evaluate(m, val, windows, B), expected[name], 1e-11, name);
+    }
+    m.skip = "none";
+    const prompt = val.subarray(0, Math.min(32, m.c.seq)), drawn = expected.sample.length - prompt.length;
+    check(String(A.sample(m, prompt, drawn, 0.8, d.seed)) === String(expected.sample), "golden checkpoint: sample", "other tokens");
+    // The state of the windows' generator: a draw for each window of each step.
+    const rng = A.randomStream(d.seed, A.STREAM_DATA);
+    for (let i = 0; i < Number(d.step) * B; i++) A.randomU64(rng);
+    check(String(rng.state) === d.rng, "golden checkpoint: rng", `${rng.state}, expected ${d.rng}`);
+
+    // The program takes no header but the bytes that it would write itself.
+    const work = fs.mkdtempSync(path.join(os.tmpdir(), "attnvar-ports-"));
+    try {
+        const run = (name) => {
+            const copy = path.join(work, name);
+            fs.cpSync(folder, copy, {recursive: true});
+            fs.rmSync(path.join(copy, "expected.json"));
+            return copy;
+        };
+        const words = ["--resume", "--threads", "1", "--sample", String(drawn), "--out"];
+        const said = execFileSync(program, [...words, run("whole")], {cwd: root, encoding: "utf8"});
+        for (const [label, name] of [["step +3 ", "val_loss"], ["skip blocks", "skip_blocks"], ["skip mixers", "skip_mixers"]]) {
+            const told = said.match(new RegExp(`${label} +val loss ([0-9.]+)`));
+            near(Number(told && told[1]), expected[name], 1e-4, `the program's ${name}`);
+        }
+        check(said.includes(asText(expected.sample)), "golden checkpoint: the program's sample", said);
+        // A step more, so that the program writes its own config.json: the same bytes.
+        const longer = run("longer");
+        execFileSync(program, [...words, longer, "--steps", "4"], {cwd: root, encoding: "utf8"});
+        const read = (dir, name) => fs.readFileSync(path.join(dir, name));
+        check(read(longer, "config.json").equals(read(folder, "config.json")), "golden checkpoint: config.json", "other bytes");
+        // One other byte in the header.
+        const damaged = run("damaged"), file = path.join(damaged, "model.safetensors");
+        fs.writeFileSync(file, Buffer.from(bytes.toString("latin1").replace('"attnvar":"2"', '"attnvar":"3"'), "latin1"));
+        let code = 0;
+        try {
+            execFileSync(program, [...words, damaged], {cwd: root, encoding: "utf8", stdio: "pipe"});
+        } catch (error) {
+            code = error.status;
+        }
+        check(code === 1, "golden checkpoint: a damaged one is refused", `exit code ${code}`);
+    } finally {
+        fs.rmSync(work, {recursive: true, force: true});
+    }
+}
+
+// As the program prints bytes: what is no UTF-8, and control characters, as U+FFFD.
+function asText(tokens) {
+    return new TextDecoder().decode(Uint8Array.from(tokens))
+        .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "\ufffd").replace(/[\u0080-\u009f]/g, "\ufffd\ufffd");
+}
+
 // ---- the program ----
 
 // Trains a small model by the program and by the port, and compares all that both tell.
@@ -271,9 +333,7 @@ function training(program, layout, words) {
         }
         read.skip = "none";
         const tokens = A.sample(read, val.subarray(0, Math.min(32, c.seq)), a.sample, 0.8, a.seed);
-        // the program shows bytes that are no UTF-8, and control characters, as U+FFFD
-        const shown = new TextDecoder().decode(Uint8Array.from(tokens))
-            .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "\ufffd").replace(/[\u0080-\u009f]/g, "\ufffd\ufffd");
+        const shown = asText(tokens);
         const sample = said.slice(said.indexOf("sample, temperature")).split(":\n").slice(1).join(":\n");
         check(sample === shown + "\n", `${what}: sample`, `${JSON.stringify(shown)}, the program: ${JSON.stringify(sample)}`);
     } finally {
@@ -303,6 +363,7 @@ const words = process.argv.slice(2), quick = words[0] === "--quick";
 const program = path.resolve(words[quick ? 1 : 0] || path.join(root, "train_attnvar"));
 golden();
 classic();
+checkpoint(program);
 const porting = fs.readFileSync(path.join(root, "dev", "notes", "porting.md"), "utf8");
 const rows = [...porting.matchAll(/^\| ([A-Z]+) \| (.*?) ?\| ([\d. ]+) \| ([\d.]+) \|$/gm)];
 check(rows.length >= 10, "the table of porting.md", `${rows.length} rows`);
