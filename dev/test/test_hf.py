@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -254,6 +255,7 @@ class Writing(Case):
                          ["max_position_embeddings"], 2048)
         Path("short/optim.safetensors").write_bytes(b"old")
         Path("short/log.csv").write_bytes(b"old")
+        Path("short/model.safetensors.tmp").write_bytes(b"old")
         self.refused("short holds a run already", "--force", words=("m", "--out", "short"))
         self.ok(self.convert("m", "--out", "short", "--force"))
         self.assertEqual(sorted(os.listdir("short")), ["config.json", "model.safetensors"])
@@ -265,6 +267,26 @@ class Writing(Case):
                 (("m/config.json", "--out", "o"), "expected the folder"),
                 (("m", "--out", "m/config.json"), "m/config.json")):
             self.refused(*parts, words=words)
+
+    @unittest.skipUnless(hasattr(os, "fork"), "needs locks of POSIX")
+    def test_a_folder_in_use(self):
+        command = [PROGRAM, "--data", HF / "tokens.bin", "--val", HF / "tokens.bin", "--layers", "1",
+                   "--dim", "8", "--heads", "1", "--ffn", "8", "--seq", "16", "--steps", "1000000",
+                   "--log-every", "1", "--save-every", "1", "--out", "expected", "--force", *QUICK]
+        with open("progress", "wb") as progress, subprocess.Popen(
+                [str(word) for word in command], stdout=progress, stderr=progress) as run:
+            try:
+                while b"step     3" not in Path("progress").read_bytes() and run.poll() is None:
+                    time.sleep(0.05)
+                status, said, message = self.convert("m", "--out", "expected", "--force")
+                self.assertIsNone(run.poll(), Path("progress").read_bytes()[-300:])
+            finally:
+                run.kill()
+        self.assertEqual((status, said), (1, ""))
+        self.assertRegex(message, r"\Afrom_hf\.py: error: [^\n]*another process is training there")
+        self.ok(self.convert("m", "--out", "expected", "--force"))
+        self.assertEqual(Path("expected/model.safetensors").read_bytes(), self.expected)
+        self.assertFalse(list(Path("expected").glob("*.tmp")))
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
     def test_full_disk(self):

@@ -20,10 +20,15 @@ import sys
 import zlib
 from array import array
 
+try:
+    import fcntl
+except ImportError:             # Windows
+    fcntl = None
+
 HEADER_MAX = 100_000_000        # the longest header that Hugging Face's own library reads
 PIECE = 1 << 20                 # elements that are converted at a time
 WIDTH = {"F32": 4, "BF16": 2, "F16": 2}         # bytes an element
-RUN_FILES = ("log.csv", "config.json", "optim.safetensors", "model.safetensors")
+RUN_FILES = ("model.safetensors", "config.json", "optim.safetensors", "log.csv")
 
 
 def fail(message):
@@ -372,8 +377,22 @@ def write_config(file, c, seq):
     file.write(("{\n" + ",\n".join(texts) + "\n}\n").encode())
 
 
+def expect_unlocked(out):
+    """Fails if train_attnvar is training in the folder: it then holds a lock on the file `lock`."""
+    path = os.path.join(out, "lock")
+    if fcntl and os.path.exists(path):
+        with open(path, "r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                fail(f"--out {out}: another process is training there: choose another folder")
+            except OSError:             # a file system without locks
+                pass
+
+
 def write_checkpoint(out, force, c, seq, tensors):
-    """Writes both files under temporary names and renames them when both are complete."""
+    """Writes both files under temporary names. When both are complete, renames the model first and
+    only then removes what belongs to the run that it replaces: at any moment one of them is whole."""
     for name in RUN_FILES:
         path = os.path.join(out, name)
         if os.path.exists(path) and not force:
@@ -381,8 +400,9 @@ def write_checkpoint(out, force, c, seq, tensors):
                  "--force")
     new = not os.path.exists(out)
     os.makedirs(out, exist_ok=True)
-    done = {"config.json": write_config, "model.safetensors":
-            lambda file, c, seq: write_model(file, c, seq, tensors)}
+    expect_unlocked(out)
+    done = {"model.safetensors": lambda file, c, seq: write_model(file, c, seq, tensors),
+            "config.json": write_config}
     paths = {name: os.path.join(out, f"{name}.{os.getpid()}.tmp") for name in done}
     try:
         for name, write in done.items():
@@ -390,12 +410,12 @@ def write_checkpoint(out, force, c, seq, tensors):
                 write(file, c, seq)
                 file.flush()
                 os.fsync(file.fileno())
-        for name in RUN_FILES[::2]:             # of a run that --force replaces
-            if os.path.exists(os.path.join(out, name)):
-                os.unlink(os.path.join(out, name))
         for name in done:
             os.replace(paths[name], os.path.join(out, name))
         new = False
+        for name in (*RUN_FILES[2:], *(name + ".tmp" for name in RUN_FILES)):
+            if os.path.exists(os.path.join(out, name)):
+                os.unlink(os.path.join(out, name))
     finally:
         for path in filter(os.path.exists, paths.values()):
             os.unlink(path)
