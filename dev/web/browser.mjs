@@ -89,6 +89,16 @@ export async function chromium({program = 'chromium', flags = []} = {}) {
       await page('Emulation.setDeviceMetricsOverride', {width, height, deviceScaleFactor: 1, mobile: false});
       await page('Emulation.setEmulatedMedia', {features: [{name: 'prefers-color-scheme', value: dark ? 'dark' : 'light'}, {name: 'prefers-reduced-motion', value: motion}]});
     },
+    // Another tab in front of the page, and back.
+    async hide() {
+      const {targetId} = await send('Target.createTarget', {url: 'about:blank'});
+      await send('Target.activateTarget', {targetId});
+      this.other = targetId;
+    },
+    async show() {
+      await send('Target.closeTarget', {targetId: this.other});
+      await page('Page.bringToFront');
+    },
     async screenshot(file, whole = true) {
       const {data} = await page('Page.captureScreenshot', {format: 'png', captureBeyondViewport: whole});
       fs.writeFileSync(file, Buffer.from(data, 'base64'));

@@ -1,7 +1,7 @@
 // lab.js: the laboratory: what is trained, the list of models, their curves and table.
 
 const lab = {
-  task: 'text', unit: 'bytes', size: 'quick', steps: 550, rate: 0.003, seed: 1, own: null, ownName: '', zoom: false,
+  task: 'text', unit: 'bytes', size: 'quick', steps: 550, rate: 0.003, seed: 1, own: new Uint8Array(0), ownName: '', zoom: false,
   models: [], running: false,
 };
 const group = {get models() { return lab.models; }, get running() { return lab.running; }, onturn: () => { drawSoon(); insideSoon(); }};
@@ -43,7 +43,7 @@ function showError(text) {
 }
 
 function ready() {
-  if (lab.task === 'own' && !(lab.own && lab.own.length)) {
+  if (lab.task === 'own' && !lab.own.length) {
     showError('There is no text of your own yet: paste one into the field, or choose a file.');
     return false;
   }
@@ -281,24 +281,22 @@ async function ownFile(file) {
 }
 
 async function loadModel(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  let letters = '';
   try {
-    const bytes = new Uint8Array(await file.arrayBuffer());
-    let letters = '';
-    try {
-      const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
-      letters = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))).__metadata__['layers-as-letters'];
-    } catch (error) { /* the C program says what is wrong with it */ }
-    if (!letters || [...letters].some((l) => !byLetter[l])) letters = 'S';
-    const m = newModel(letters, {bytes, name: file.name});
-    lab.models.push(m);
-    buildTable();
+    const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+    letters = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))).__metadata__['layers-as-letters'];
+  } catch (error) { /* the C program says what is wrong with it */ }
+  if (!letters || [...letters].some((l) => !byLetter[l])) letters = 'S';
+  const m = newModel(letters, {bytes});
+  lab.models.push(m);
+  buildTable();
+  try {
     await m.open();
-    m.config.layers = m.info.layers;
     await m.check();
     say(`${file.name} is loaded: its validation loss on this task is ${shown(m.loss)}.`);
   } catch (error) {
-    const m = lab.models[lab.models.length - 1];
-    m.fail(error);
+    if (error.message !== 'closed') m.fail(error);
   }
   drawSoon();
 }

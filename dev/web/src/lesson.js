@@ -32,9 +32,9 @@ function buildLesson() {
     <h3 id="card-${card.id}">${card.question}</h3>
     <p class="hint">${card.setup}</p>
     <div class="axis-box"></div>
-    <label class="field wide"><span>My guess: <output>move the slider</output></span>
+    <label class="field wide"><span>My guess: <b class="guess">move the slider</b></span>
       <input type="range" min="${cardAxis(card).low}" max="${cardAxis(card).high}" step="${cardAxis(card).step}"
-        value="${(cardAxis(card).low + cardAxis(card).high) / 2}" aria-valuetext="no guess yet"></label>
+        value="${(cardAxis(card).low + cardAxis(card).high) / 2}" aria-label="My guess for card ${card.number}, ${card.reads === 'accuracy' ? 'accuracy' : 'loss in nats'}" aria-valuetext="no guess yet"></label>
     <p><button type="button" class="main" disabled>Guess first</button> <span role="status" class="hint progress"></span></p>
     <div class="outcome" aria-live="polite"></div></article>`).join('');
   cards.forEach(drawCard);
@@ -77,7 +77,7 @@ function updateCards() {
     }
     const part = card.needed.reduce((sum, m) => sum + (m.done ? 1 : m.step / m.total), 0) / card.needed.length;
     const tenth = Math.floor(part * 10) * 10;
-    const now = card.needed.map((m) => `${m.letters} ${number(card.reads === 'accuracy' ? m.smooth : m.smooth, 2)}`).join(', ');
+    const now = card.needed.map((m) => `${m.letters} ${number(m.smooth, 2)}`).join(', ');
     progress.textContent = `${tenth} % trained: ${now}`;
     if (!card.needed.every((m) => m.done)) continue;
     card.done = true;
@@ -99,8 +99,8 @@ function setUpLesson() {
   list.addEventListener('input', (event) => {
     const box = event.target.closest('article'), card = cards[Number(box.dataset.card)], button = box.querySelector('button');
     card.guess = Number(event.target.value);
-    box.querySelector('output').textContent = card.guess.toFixed(2);
-    event.target.setAttribute('aria-valuetext', `${card.guess.toFixed(2)} ${card.reads === 'accuracy' ? '' : 'nats'}`);
+    box.querySelector('.guess').textContent = card.guess.toFixed(2);
+    event.target.setAttribute('aria-valuetext', card.guess.toFixed(2) + (card.reads === 'accuracy' ? '' : ' nats'));
     if (!card.needed) button.disabled = false, button.textContent = 'Run the experiment';
     drawCard(card);
   });

@@ -3,6 +3,8 @@
 const $ = (id) => document.getElementById(id);
 const corpusBytes = new TextEncoder().encode($('data-corpus').textContent);
 const wasmBytes = Uint8Array.from(atob($('data-wasm').textContent.trim()), (c) => c.charCodeAt(0));
+// Compiled once, while the reader reads; the workers share it.
+const wasmModule = WebAssembly.compile(wasmBytes);
 const workerUrl = URL.createObjectURL(new Blob([$('data-worker').textContent], {type: 'text/javascript'}));
 const cores = Math.max(1, navigator.hardwareConcurrency || 2);
 const QUANTUM = 250;            // milliseconds of training between two answers of a worker
@@ -32,7 +34,7 @@ class Model {
       this.waiting.clear();
     };
     const c = this.config;
-    this.ready = this.ask('start', {wasm: wasmBytes, files: c.files, words: c.words}).then((info) => {
+    this.ready = wasmModule.then((wasm) => this.ask('start', {wasm, files: c.files, words: c.words})).then((info) => {
       this.info = info;
       this.total = info.steps;
       return info;
@@ -43,6 +45,7 @@ class Model {
   ask(what, more) {
     const id = this.next++;
     return new Promise((resolve, reject) => {
+      if (!this.worker) return reject(new Error('closed'));
       this.waiting.set(id, {resolve, reject});
       this.worker.postMessage(Object.assign({id, ask: what}, more));
     });
@@ -156,7 +159,7 @@ const scheduler = {
     model.busy = true;
     this.busy++;
     try {
-      await model.advance(QUANTUM);
+      await model.advance(model.step ? QUANTUM : QUANTUM / 5);           // the first curve soon
     } catch (error) {
       if (error.message !== 'closed') model.fail(error);
     }
@@ -169,7 +172,9 @@ const scheduler = {
 
 // The words of the command line, and the files, for a model of the page.
 function modelConfig({task, unit, size, steps, rate, seed, letters, own, weights}) {
-  const s = SIZES[size], words = [...s.words], files = {};
+  const s = SIZES[size], files = {};
+  // a loaded model brings its own dimensions
+  const words = s.words.filter((word, i) => !weights || !['--dim', '--heads', '--ffn', '--vocab', '--seq'].includes(s.words[i - i % 2]));
   const bytes = task === 'own' ? own : corpusBytes;
   if (task !== 'recall') {
     words.push('--data', 'text.txt');

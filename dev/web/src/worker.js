@@ -4,7 +4,7 @@ let engine = null;
 
 const answers = {
   start({wasm, files, words}) {
-    engine = makeEngine(new WebAssembly.Module(wasm), files);
+    engine = makeEngine(wasm, files);
     return engine.start(words);
   },
   run({milliseconds, until}) {
