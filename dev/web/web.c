@@ -61,7 +61,8 @@ double *web_result(void) { return result; }
 // Memory for what a call is handed; the caller keeps it.
 void *web_memory(int bytes) { return allocate((size_t)bytes, "the page's own data"); }
 
-// Makes the model. options: words of the command line, a line each; --init loads weights.
+// Makes the model. options: words of the command line, a line each; --init loads weights. They are
+// overwritten with the letters of the layers, for which there must be room for MAX_LAYERS + 1.
 // result: parameters, vocabulary, T, B, heads, steps in all, memory in bytes, validation tokens.
 int web_start(char *options) {
     enum { MOST = 2 * OPTIONS + 2 };
@@ -89,16 +90,17 @@ int web_start(char *options) {
     double all[] = {(double)model.parameters, s.c.vocab, s.c.seq, s.c.batch, s.c.heads, s.steps,
                     bytes, (double)windows * s.c.seq};
     memcpy(result, all, sizeof all);
+    layer_string(&s.c, options);
     return s.c.layers;
 }
 
 // One step of training, as in the main file's train(). Returns the loss; result: the share of
-// right answers, the gradient's norm, the learning rate, the steps taken.
+// right answers in its last batch, the gradient's norm, the learning rate, the steps taken.
 double web_step(void) {
     double lr = rate_of(&s, now.step);
     double loss = accumulate(&model, &s, &data, &now.rng, inputs, targets);
-    double norm = gradient_norm(&model, ++now.step, loss);
-    adamw(&model, &s.adamw, now.step, lr, norm);
+    double norm = gradient_norm(&model, now.step + 1, loss);
+    adamw(&model, &s.adamw, ++now.step, lr, norm);
     double all[] = {(double)model.correct / model.scored, norm, lr, now.step};
     memcpy(result, all, sizeof all);
     return loss;
@@ -183,6 +185,6 @@ int web_sample(int *tokens, int prompted, int n, double temperature, int seed) {
 
 // Writes the checkpoint into the folder "saved": model.safetensors and its companions.
 void web_save(void) {
-    if (!make_folder("saved")) fail("saved: %s", strerror(errno));
+    if (!make_folder("saved")) fail("saved: cannot make the folder: %s", strerror(errno));
     save(&model, &s, "saved", &now);
 }

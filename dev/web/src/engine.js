@@ -12,7 +12,7 @@ class EngineError extends Error {}
 
 function makeWasi(files) {
   const text = new TextDecoder();
-  const open = new Map();                       // descriptor -> {name, at, append}
+  const open = new Map();                       // descriptor -> {name, at, append, folder}
   let memory = null, nextDescriptor = 4, printed = ['', '', ''];
   const view = () => new DataView(memory.buffer);
   const bytes = (at, n) => new Uint8Array(memory.buffer, at, n);
@@ -64,7 +64,7 @@ function makeWasi(files) {
       if (fd > 3 && !open.has(fd)) return WASI_BADF;
       const v = view();
       for (let i = 0; i < 24; i += 8) v.setBigUint64(out + i, 0n, true);
-      v.setUint8(out, fd < 3 ? 2 : fd === 3 ? 3 : 4);
+      v.setUint8(out, fd < 3 ? 2 : fd === 3 || open.get(fd).folder ? 3 : 4);
       v.setBigUint64(out + 8, 0xffffffffn, true);
       v.setBigUint64(out + 16, 0xffffffffn, true);
       return WASI_OK;
@@ -77,12 +77,12 @@ function makeWasi(files) {
       return files.has(name) || folders.has(name) ? statistics(out, name) : WASI_NOENT;
     },
     path_open(fd, lookup, at, n, how, rights, inherited, flags, out) {
-      const name = path(at, n);
-      if (!files.has(name)) {
+      const name = path(at, n), folder = folders.has(name);
+      if (!folder && !files.has(name)) {
         if (!(how & 1)) return WASI_NOENT;
         files.set(name, {data: new Uint8Array(0), n: 0});
-      } else if (how & 8) files.set(name, {data: new Uint8Array(0), n: 0});
-      open.set(nextDescriptor, {name, at: 0, append: flags & 1});
+      } else if (!folder && how & 8) files.set(name, {data: new Uint8Array(0), n: 0});
+      open.set(nextDescriptor, {name, at: 0, append: flags & 1, folder});
       view().setUint32(out, nextDescriptor++, true);
       return WASI_OK;
     },
@@ -105,14 +105,14 @@ function makeWasi(files) {
     },
     fd_seek(fd, offset, from, out) {
       const o = open.get(fd);
-      if (!o) return WASI_BADF;
+      if (!o || o.folder) return WASI_BADF;
       o.at = Number(offset) + (from === 0 ? 0 : from === 1 ? o.at : files.get(o.name).n);
       view().setBigUint64(out, BigInt(o.at), true);
       return WASI_OK;
     },
     fd_read(fd, vectors, count, out) {
       const o = open.get(fd);
-      if (!o) return WASI_BADF;
+      if (!o || o.folder) return WASI_BADF;
       const file = files.get(o.name);
       view().setUint32(out, eachVector(vectors, count, (at, n) => {
         n = Math.max(0, Math.min(n, file.n - o.at));
@@ -190,10 +190,10 @@ function makeEngine(module, given) {
   return {
     memoryBytes: () => c.memory.buffer.byteLength,
     start(words) {
-      const line = new TextEncoder().encode(words.join('\n') + '\0'), at = place('words', line.length);
+      const line = new TextEncoder().encode(words.join('\n') + '\0'), at = place('words', Math.max(line.length, 512));
       new Uint8Array(c.memory.buffer, at, line.length).set(line);
       const layers = call('web_start', at), r = result(8);
-      model = {layers, parameters: r[0], vocab: r[1], seq: r[2], batch: r[3], heads: r[4],
+      model = {letters: String.fromCharCode(...new Uint8Array(c.memory.buffer, at, layers)), layers, parameters: r[0], vocab: r[1], seq: r[2], batch: r[3], heads: r[4],
                steps: r[5], bytes: r[6], scored: r[7]};
       call('web_floors');
       return Object.assign(model, {floors: result(3)});

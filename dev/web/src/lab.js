@@ -282,17 +282,13 @@ async function ownFile(file) {
 
 async function loadModel(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
-  let letters = '';
-  try {
-    const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
-    letters = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))).__metadata__['layers-as-letters'];
-  } catch (error) { /* the C program says what is wrong with it */ }
-  if (!letters || [...letters].some((l) => !byLetter[l])) letters = 'S';
-  const m = newModel(letters, {bytes});
+  const m = newModel('S', {bytes});             // its layers are known when it is open
   lab.models.push(m);
   buildTable();
   try {
-    await m.open();
+    m.letters = (await m.open()).letters;
+    m.config.layers = m.letters.length;
+    buildTable();
     await m.check();
     say(`${file.name} is loaded: its validation loss on this task is ${shown(m.loss)}.`);
   } catch (error) {
