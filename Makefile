@@ -202,9 +202,13 @@ exercises-check: train_attnvar
 web:
 	python3 dev/web/build.py
 
+# In Chromium, beside the native program; longer parts: dev/test/web.sh recall speed firefox
+web-check:
+	dev/test/web.sh
+
 clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug *.o .flags .utf8.o dev/bench/bench \
 	      $(TOOLS) dev/test/tools_test
 
-.PHONY: always web run quick recall table paper tools test test-model test-commands debug check static \
+.PHONY: always web web-check run quick recall table paper tools test test-model test-commands debug check static \
         mutate bench bench-quick golden golden-write fuzz exercise exercises-check clean

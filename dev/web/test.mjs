@@ -207,6 +207,7 @@ const all = {
     await paste('Too short to learn from.');
     await browser.run('document.getElementById("play").click()');
     await browser.until(allDone, 30);
+    await browser.until('!document.getElementById("lab-error").hidden', 10);
     check((await errors()).every((e) => /fewer than one window/.test(e)) && /text.txt: .* tokens/.test(await error()), 'a text that is too short: the program\'s message is shown', await error());
     await paste('Ein Satz mit Umlauten: äöü. '.repeat(400));
     await browser.run('document.getElementById("play").click()');
