@@ -311,7 +311,7 @@ def main() -> None:
     text.set_defaults(form="text", vocab=256)
     tokens.set_defaults(clean=False)
     for holder in text, tokens:
-        holder.add_argument("--val", metavar="FILE", help="validation data (default: FILE's last part)")
+        holder.add_argument("--val", metavar="FILE", help="validation (default: FILE's last part)")
         option(holder, "--val-fraction", 0.1, "the size of that part; 0 for no validation")
         option(holder, "--shard-tokens", 2 ** 31 - 1, "most tokens in a training shard")
     option(text, "--clean", False, "remove byte-order marks, carriage returns, Project Gutenberg's "
