@@ -21,7 +21,8 @@ def work(settings):
     """About how long a run takes, in no particular unit: its products."""
     s = settings
     block = 4 * s["dim"] ** 2 + 3 * s["dim"] * s["ffn"] + s["dim"] * s["seq"]
-    return s["steps"] * s["batch"] * s["seq"] * (s["layers"] * block + (s["vocab"] or 256) * s["dim"] + 20000)
+    a_token = s["layers"] * block + (s["vocab"] or 256) * s["dim"] + 20000
+    return s["steps"] * s["batch"] * s["seq"] * a_token
 
 
 def label(settings):

@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""eltec.py: makes the corpus of the experiments at scale from a checkout of ELTeC-eng. Standard library.
+"""eltec.py: makes the corpus of the experiments at scale from a checkout of ELTeC-eng. It needs
+Python's standard library alone.
 
     git clone https://github.com/COST-ELTeC/ELTeC-eng
     python3 dev/experiments/eltec.py ELTeC-eng
 
-ELTeC-eng (DOI 10.5281/zenodo.4662490) holds 100 English novels, first published from 1840 to 1920: the
-texts are in the public domain, the markup is CC BY 4.0. 99 of them are taken: four validate, one a
-period (Silas Marner, The Mayor of Casterbridge, The White Company, Howards End), the others train.
+ELTeC-eng (DOI 10.5281/zenodo.4662490) holds 100 English novels, first published from 1840 to 1920:
+the texts are in the public domain, the markup is CC BY 4.0. 99 of them are taken: four validate, one
+a period (ENG18610_Eliot, ENG18860_Hardy, ENG18900_Doyle, ENG19100_Forster), the others train.
 
-Of each file of the folder level1, in the order of their names: the first text/body, and of it, in document
-order, every p, l and head, wherever nested: all text within, white space folded to single spaces and
-trimmed, empty ones left out, joined by newlines; two newlines at the end. The checkout must be of the
-commit below, or the checksums will differ, and then nothing is written.
+Of each file of the folder level1, in the order of their names, it takes the first text/body, and of
+it, in document order, every p, l and head, wherever nested: all text within, white space folded to
+single spaces and trimmed; empty ones are left out; newlines join them, two newlines end a file. The
+checkout must be of the commit below, or the checksums differ, and then nothing is written.
 
-Into dev/experiments/eltec: eltec_train.txt (61,738,642 bytes), eltec_val.txt (1,894,989 bytes), and what
-dev/scale/bpe.py makes of both: 8,192 tokens, shards (--no-tokens leaves them out).
+It writes into dev/experiments/eltec: eltec_train.txt (61,738,642 bytes), eltec_val.txt (1,894,989
+bytes), and what dev/scale/bpe.py makes of both: 8,192 tokens (--no-tokens leaves them out).
 """
 import argparse
 import hashlib
@@ -72,7 +73,8 @@ def main():
              "eltec_val.txt": VALIDATION}
     texts = {}
     for name, of in parts.items():
-        texts[name] = "".join(text_of(os.path.join(level1, novel + ".xml")) for novel in of).encode()
+        paths = [os.path.join(level1, novel + ".xml") for novel in of]
+        texts[name] = "".join(map(text_of, paths)).encode()
         found = hashlib.sha256(texts[name]).hexdigest()
         if found != SHA256[name]:
             fail(f"{name} of {len(of)} novels has the checksum {found}, expected {SHA256[name]}: "

@@ -4,7 +4,7 @@ wider page sets them side by side."""
 import math
 
 import paper
-from findings import context_losses
+from findings import context_losses, kept, paper_kept
 from paper import SIMPLE, VARIANTS
 from results import COSTS, INDICATORS, mean
 from svg import COLOUR, MARK, Plot, Scale, Svg, padded, png, short
@@ -26,9 +26,50 @@ def floors(group):
     return [(name, m.value) for name, m in found if m]
 
 
-def deconstruction(results, width=350):
+# Of each principle: its title, and the variants that relax it.
+PRINCIPLES = (("Token mixing", ("mlp",)), ("Mathematical form", ("approx", "nonapprox")),
+              ("Dependence on the sequence", ("rndembqk", "fixedseqqk")),
+              ("Queries and keys of the layer", ("staticembqk",)))
+
+
+def principle(results, title, variants):
+    """What the variants of one principle keep, alone and between standard layers: a row each of
+    bytes and tokens."""
+    rows = [(v, group) for v in variants for group in results.mains
+            if any(kept(group.mean, v, layout) for layout in LAYOUT_ORDER)]
+    if not rows:
+        return []
+    shares = {(v, group.label, layout): kept(group.mean, v, layout)
+              for v, group in rows for layout in LAYOUT_ORDER}
+    ends = [m.value for m in shares.values() if m] + [0, 1]
+    svg = Svg(350, 66 + 26 * len(rows), f"{title}: the share of what mixing gains that is kept")
+    svg.x = Scale(*padded(ends, 0.06), 142, 336)
+    bottom = 30 + 26 * len(rows)
+    for value in (0, 0.5, 1):
+        svg.line(svg.x(value), 24, svg.x(value), bottom, "axis" if value != 0.5 else "grid")
+        svg.text(svg.x(value), bottom + 15, f"{value:.0%}", "middle", 11, "soft")
+    svg.text(svg.x(0), 18, "no mixing", "middle", 11, "soft")
+    svg.text(min(svg.x(1), 322), 18, "standard", "middle", 11, "soft")
+    svg.text((142 + 336) / 2, bottom + 31, "kept of what mixing gains", "middle", 11.5)
+    for i, (v, group) in enumerate(rows):
+        y = 42 + 26 * i
+        svg.text(84, y + 4, v, "end", 12)
+        svg.text(90, y + 4, "bytes" if group.unit == "byte" else "tokens", size=11, class_="soft")
+        svg.line(142, y, 336, y)
+        for layout, place in (("uniform", y - 4), ("even", y + 4)):
+            m = shares[v, group.label, layout]
+            if not m:
+                continue
+            if m.error:
+                svg.bar_x(svg.x(m.value - m.error), svg.x(m.value + m.error), place, v)
+            svg.mark(svg.x(m.value), place, v, f"{v}, {layout}, {group.kind}: keeps "
+                     f"{m.value:.0%}", layout == "uniform")
+    return [svg]
+
+
+def deconstruction(group, width=350):
     """Loss by variant: uniform (filled), even (open), skipped (cross), floors as lines."""
-    group, wide = results.text, width > 500
+    wide = width > 500
     models = [(v, layout) for v in VARIANTS for layout in LAYOUT_ORDER
               if group.mean(v, layout) and (v, layout) != ("standard", "even")]
     if not models:
@@ -43,8 +84,8 @@ def deconstruction(results, width=350):
     svg = Svg(width, top + row * len(VARIANTS) + 44, "Validation loss of each attention variant, "
               "uniform, hybrid and with its simple blocks skipped, beside chance, unigram and "
               "bigram floors")
-    svg.text(14, 24, "Deconstructed attention: loss by variant" if wide else "Loss by variant",
-             size=15, font_weight="600")
+    svg.text(14, 24, ("Deconstructed attention: loss by variant" if wide else "Loss by variant")
+             + f", {group.kind}", size=15, font_weight="600")
     svg.x = Scale(*padded(losses, 0.05), left, right)
     frame(svg, group, top, top + row * len(VARIANTS), left, right)
     for i, v in enumerate(VARIANTS):
@@ -52,8 +93,8 @@ def deconstruction(results, width=350):
         if wide:
             numbers(svg, group, v, top + row * (i + 0.5) + 4, right)
     explain(svg, seeds, wide)
-    svg.text((left + right) / 2, svg.height - 8, "validation loss, nats a token (left is better)",
-             "middle", 12)
+    svg.text((left + right) / 2, svg.height - 8, f"{'validation ' if wide else ''}loss, nats a "
+             f"{group.unit} (left is better)", "middle", 12)
     return [svg]
 
 
@@ -126,24 +167,24 @@ def explain(svg, seeds, wide):
             y += 14
 
 
-def order(results):
+def order(group):
     """Our order beside the paper's, for the uniform models and the hybrids."""
     found = []
     for layout in LAYOUT_ORDER:
-        models = [v for v in VARIANTS if results.text.mean(v, layout)
-                  and (v, layout) in paper.TABLE1]
+        models = [v for v in VARIANTS if group.mean(v, layout) and (v, layout) in paper.TABLE1]
         if len(models) < 3:
             continue
-        ours = sorted(models, key=lambda v: results.text.mean(v, layout).value)
+        ours = sorted(models, key=lambda v: group.mean(v, layout).value)
         theirs = sorted(models, key=lambda v: paper.loss(v, layout))
         svg = Svg(350, 44 + 26 * len(models), f"Order of the {layout} models, ours and the paper's")
         svg.text(118, 20, "ours", "end", 12, "soft")
         svg.text(232, 20, "the paper's", size=12, class_="soft")
         svg.text(175, 20, layout, "middle", 12.5, font_weight="600")
+        svg.text(6, 20, group.kind, size=11, class_="soft")
         for v in models:
             y1, y2 = (46 + 26 * place.index(v) for place in (ours, theirs))
             title = (f"{v}, {layout}: place {ours.index(v) + 1} here, {theirs.index(v) + 1} in "
-                     f"the paper; loss {told(results.text.mean(v, layout))}")
+                     f"the paper; loss {told(group.mean(v, layout))}")
             svg.curve([(128, y1), (222, y2)], v, title)
             svg.mark(128, y1, v, title, layout == "uniform")
             svg.mark(222, y2, v, title, layout == "uniform")
@@ -182,8 +223,8 @@ def curves(results, group):
         lines = {v: drawn[layout, v] for v in VARIANTS if (layout, v) in drawn}
         if not set(lines) - {"standard"}:
             continue
-        plot = Plot(f"Training loss, {layout}", (0, max(p[0] for p in points)), y, "step",
-                    f"training loss, {layout}")
+        name = f"training loss, {layout}, {group.kind if group.task == 'text' else 'recall'}"
+        plot = Plot(name.capitalize(), (0, max(p[0] for p in points)), y, "step", name)
         for name, loss in floors(group):
             plot.level(loss, name)
         for v, line in lines.items():
@@ -272,92 +313,89 @@ def layout_row(svg, group, attn, layout, y, cell):
     svg.mark(svg.x(m.value), y, attn, f"{attn}, {layout}: {told(m)}", layout == "uniform")
 
 
+PAPER_SIZE = 436e6          # parameters of the paper's 500m, heads tied
+
+
 def sizes(results):
-    """Loss against parameters, uniform and even."""
-    groups = [group for group in results.sizes() if group.parameters]
-    if len(groups) < 2:
-        return []
-    points = {(layout, v): [(g.parameters, g.mean(v, layout)) for g in groups if g.mean(v, layout)]
-              for layout in LAYOUT_ORDER for v in VARIANTS}
-    values = [m.value for line in points.values() for _, m in line]
+    """What a variant keeps against the number of parameters, bytes and tokens, uniform and even;
+    the paper's 500M, from its perplexities, at the right."""
     plots = []
-    for layout in LAYOUT_ORDER:
-        plot = Plot(f"Loss against size, {layout}", (groups[0].parameters / 1.3,
-                    groups[-1].parameters * 1.3), padded(values), "parameters",
-                    f"validation loss, {layout}", logs=(10, 0))
-        for v in VARIANTS:
-            line = points[layout, v]
-            plot.series([(n, m.value) for n, m in line], v, f"{v}, {layout}",
-                        layout == "uniform", error=[m.error for _, m in line])
-        plots.append(plot)
+    for kind, groups in results.sizes():
+        groups = [group for group in groups if group.parameters]
+        for layout in LAYOUT_ORDER if len(groups) > 1 else ():
+            lines = {v: [(g.parameters, kept(g.mean, v, layout)) for g in groups
+                         if kept(g.mean, v, layout)]
+                     for v in SIMPLE if (v, layout) != ("mlp", "uniform")}
+            if not any(lines.values()):
+                continue
+            low = -0.2 if layout == "uniform" else 0.4
+            values = [m.value for line in lines.values() for _, m in line if m.value > low]
+            plot = Plot(f"Kept against size, {layout}, {kind}", (groups[0].parameters / 1.4,
+                        PAPER_SIZE * 1.4), (low, max(values + [1]) + 0.05), "parameters",
+                        f"kept, {layout}, {kind}", logs=(10, 0), percent=True)
+            plot.level(1, "standard")
+            plot.text(plot.box[2], 14, "paper: 500M", "end", 10.5, "soft")
+            for v, line in lines.items():
+                inside = [(n, m) for n, m in line if m.value >= low]
+                plot.series([(n, m.value) for n, m in inside], v, f"{v}, {layout}",
+                            layout == "uniform", error=[m.error for _, m in inside])
+                theirs = paper_kept(v, layout)
+                plot.mark(plot.x(PAPER_SIZE), plot.y(max(theirs, low)), v,
+                          f"{v}, {layout}, the paper at 500M: {theirs:.0%}", layout == "uniform", 3)
+            plots.append(plot)
     return plots
 
 
-def layer_means(results, attn, part):
-    """Of the uniform models' layers, by number: the means over seeds of raw, normalised, scores."""
+def layer_means(results, group, attn, part, layout="uniform"):
+    """Of a model's layers, by number: the means over seeds of raw, normalised, scores."""
     found = {}
-    for inspect in results.parts(results.text, attn, "uniform", "inspect"):
+    for inspect in results.parts(group, attn, layout, "inspect"):
         for layer in inspect.get("indicators") or []:
-            if layer.get(part) and layer.get("layer") is not None:
+            if layer.get(part) and layer.get("layer") is not None and (
+                    layer.get("variant") in (None, attn)):
                 found.setdefault(layer["layer"], []).append(layer[part])
     return {number: {name: mean(record.get(name) for record in records) for name in records[0]}
             for number, records in sorted(found.items())}
 
 
-def radar(results):
-    """The eight indicators as polygons, a figure a layer, each axis from 0 to its largest value."""
-    of = {v: layer_means(results, v, "normalised") for v in VARIANTS if v != "mlp"}
-    values = {name: [r[name].value for v in of.values() for r in v.values() if r.get(name)]
-              for name in INDICATORS}
-    if not all(values.values()):
+def heat(results, group, layout):
+    """The eight indicators as a heatmap: a row a variant and layer, the darker, the larger beside
+    the column's largest."""
+    of = {v: layer_means(results, group, v, "normalised", layout) for v in VARIANTS if v != "mlp"}
+    rows = [(v, l, record) for v, layers in of.items() for l, record in layers.items()
+            if all(record.get(name) for name in INDICATORS)]
+    if not rows:
         return []
-    top = {name: max(max(part), 1e-9) for name, part in values.items()}
-    numbers_ = sorted({l for layers in of.values() for l in layers})
-    figures = []
-    for l in numbers_:
-        svg = Svg(350, 290, f"Indicators of the attention maps in layer {l}")
-        svg.text(12, 20, f"layer {l}", size=13, font_weight="600")
-        web(svg, top)
-        for v, layers in of.items():
-            if l in layers and all(layers[l].get(name) for name in INDICATORS):
-                spider(svg, v, layers[l], top)
-        figures.append(svg)
-    return figures
+    top = {name: max([record[name].value for _, _, record in rows] + [1e-9])
+           for name in INDICATORS}
+    names = ("entropy", "concen-", "diver-", "sink", "self", "1 back", "2 back", "3 back")
+    svg = Svg(350, 64 + 17 * len(rows) + 5 * len({v for v, _, _ in rows}),
+              f"Indicators of the attention maps, {layout}, {group.kind}")
+    svg.text(12, 18, f"{layout}, {group.kind}", size=13, font_weight="600")
+    for c, name in enumerate(names):
+        svg.text(120 + 29 * c, 38, name, "middle", 9.5, "soft")
+        if name.endswith("-"):
+            svg.text(120 + 29 * c, 48, "tration" if c == 1 else "sity", "middle", 9.5, "soft")
+    y, last = 52, None
+    for v, l, record in rows:
+        y += 5 if v != last else 0
+        if v != last:
+            svg.text(84, y + 12, v, "end", 11.5)
+        svg.text(101, y + 12, str(l), "end", 10, "soft")
+        for c, name in enumerate(INDICATORS):
+            share = max(0, min(1, record[name].value / top[name]))
+            svg.add("rect", f"{v}, layer {l}: {name} {record[name].value:.3f}", x=106 + 29 * c,
+                    y=y, width=28, height=16, fill="#0072B2", fill_opacity=f"{share:.2f}")
+            look = {"class_": "ink"} if share < 0.55 else {"class_": None, "fill": "#ffffff"}
+            svg.text(120 + 29 * c, y + 11.5, f"{record[name].value:.2f}".lstrip("0") or "0",
+                     "middle", 9.5, **look)
+        y, last = y + 17, v
+    return [svg]
 
 
-def spoke(i, share, radius=96):
-    """Where share (0 to 1) of the way out on axis i lies."""
-    a = 2 * math.pi * i / len(INDICATORS)
-    return 175 + radius * share * math.sin(a), 150 - radius * share * math.cos(a)
-
-
-def web(svg, top):
-    """The axes of a radar plot, each labelled with what its end stands for."""
-    for share in (0.25, 0.5, 0.75, 1):
-        points = " ".join("{:.1f},{:.1f}".format(*spoke(i, share))
-                          for i in range(len(INDICATORS)))
-        svg.add("polygon", points=points, fill="none", class_="grid")
-    for i, name in enumerate(INDICATORS):
-        x, y = spoke(i, 1)
-        svg.line(175, 150, x, y)
-        x, y = spoke(i, 1.09)
-        anchor = "middle" if abs(x - 175) < 5 else "start" if x > 175 else "end"
-        shift = -8 if y < 60 else 12 if y > 240 else 0
-        svg.text(x, y + shift, name, anchor, 11)
-        svg.text(x, y + shift + 12, f"{top[name]:.2g}", anchor, 10, "soft")
-
-
-def spider(svg, v, record, top):
-    """One variant's polygon."""
-    points = [spoke(i, record[name].value / top[name]) for i, name in enumerate(INDICATORS)]
-    svg.curve(points + points[:1], v, v, 1.6)
-    for (x, y), name in zip(points, INDICATORS):
-        svg.mark(x, y, v, f"{v}: {name} {record[name].value:.3f} of its range", size=3.2)
-
-
-def scores(results):
+def scores(results, group):
     """The distribution of scores, a figure a variant, a box a layer."""
-    of = {v: layer_means(results, v, "scores") for v in VARIANTS if v != "mlp"}
+    of = {v: layer_means(results, group, v, "scores") for v in VARIANTS if v != "mlp"}
     keys = ("min", "p1", "p25", "p50", "p75", "p99", "max")
     ends = [r[key].value for layers in of.values() for r in layers.values() for key in keys
             if r.get(key)]
@@ -394,31 +432,32 @@ def box(svg, x, v, l, at, y):
         svg.add("circle", title, cx=x(at[key]), cy=y, r=2.5, fill=COLOUR[v], class_=f"{v}-f")
 
 
-def context(results):
+def context(results, group):
     """Loss against how many tokens are seen, uniform and even; loss by position beside it."""
     plots = []
-    lines = {(layout, v): context_losses(results, v, layout)
+    lines = {(layout, v): context_losses(results, group, v, layout)
              for layout in LAYOUT_ORDER for v in VARIANTS}
     values = [m.value for line in lines.values() for m in line.values()]
     lengths = [c for line in lines.values() for c in line if c > 0]
     for layout in LAYOUT_ORDER if values and lengths else ():
         if not any(lines[layout, v] for v in SIMPLE):
             continue
-        plot = Plot(f"Loss against context length, {layout}", (min(lengths), max(lengths)),
-                    padded(values), "tokens of context", f"loss, {layout}", logs=(2, 0))
+        plot = Plot(f"Loss against context length, {layout}, {group.kind}",
+                    (min(lengths), max(lengths)), padded(values), f"{group.unit}s of context",
+                    f"loss, {layout}, {group.kind}", logs=(2, 0))
         for v in VARIANTS:
             line = [(c, m.value) for c, m in lines[layout, v].items() if c > 0]
             if line:
                 plot.series(line, v, f"{v}, {layout}", layout == "uniform")
         plots.append(plot)
-    return plots + positions(results)
+    return plots + [plot for layout in LAYOUT_ORDER for plot in positions(results, group, layout)]
 
 
-def positions(results):
+def positions(results, group, layout):
     """Loss by position in the window, averaged over positions 1, 2, 3-4, 5-8 and so on."""
     lines = {}
     for v in VARIANTS:
-        found = results.parts(results.text, v, "uniform", "loss_by_position")
+        found = results.parts(group, v, layout, "loss_by_position")
         if found:
             parts, start = [], 0
             while start < len(found[0]):
@@ -431,11 +470,11 @@ def positions(results):
     points = [p for line in lines.values() for p in line]
     if not points:
         return []
-    plot = Plot("Loss by position in the window, uniform", (1, max(p[0] for p in points)),
-                padded([p[1] for p in points]), "position in the window",
-                "loss by position, uniform", logs=(2, 0))
+    plot = Plot(f"Loss by position in the window, {layout}, {group.kind}",
+                (1, max(p[0] for p in points)), padded([p[1] for p in points]),
+                "position in the window", f"loss by position, {layout}, {group.kind}", logs=(2, 0))
     for v, line in lines.items():
-        plot.series(line, v, v)
+        plot.series(line, v, v, layout == "uniform")
     return [plot]
 
 
@@ -514,33 +553,54 @@ def times(results):
     return plots
 
 
-def maps(results, limit=4):
-    """The maps of one sentence: a figure a variant, rows are layers, columns heads."""
+def sharpest(found):
+    """Of each layer the head whose rows are the most peaked: the largest sum of squares."""
+    best = {}
+    for m in found:
+        size = sum((w or 0) ** 2 for row in m["rows"] for w in row)
+        if size > best.get(m["layer"], (-1,))[0]:
+            best[m["layer"]] = size, m
+    return [m for _, (_, m) in sorted(best.items())]
+
+
+def maps(results, group, layout, limit=4):
+    """The maps of one sentence, a figure a variant: of up to four layers the sharpest head, with
+    the tokens on both axes; of a long sentence one layer alone."""
     found = []
     for attn in VARIANTS:
-        seen = results.parts(results.text, attn, "uniform", "maps")
-        good = [m for m in seen[0] if m.get("rows") and m.get("layer") and m.get("head")] \
-            if seen else []
+        if (attn, layout) == ("standard", "even"):
+            continue
+        seen = results.parts(group, attn, layout, "maps")
+        good = sharpest([m for m in seen[0] if m.get("rows") and m.get("layer") and m.get("head")]
+                        if seen else [])
         if not good:
             continue
-        shown = {(m["layer"], m["head"]): m for m in good}
-        lines = spread(sorted({l for l, _ in shown}), limit)
-        heads = spread(sorted({h for _, h in shown}), limit)
-        cell = 304 // max(len(heads), 3)
-        svg = Svg(350, 46 + (cell + 5) * len(lines), f"Attention maps of one sentence, {attn}")
-        svg.mark(18, 14, attn)
-        svg.text(30, 18, attn, size=13, font_weight="600")
-        for c, h in enumerate(heads):
-            svg.text(28 + (cell + 5) * c + cell / 2, 36, f"head {h}", "middle", 11, "soft")
-        for r, l in enumerate(lines):
-            y = 42 + (cell + 5) * r
-            svg.text(16, y + cell / 2, f"layer {l}", "middle", 11, "soft",
-                     transform=f"rotate(-90 16 {y + cell / 2})")
-            for c, h in enumerate(heads):
-                if (l, h) in shown:
-                    one_map(svg, attn, shown[l, h], 28 + (cell + 5) * c, y, cell)
+        n = max(len(m["rows"]) for m in good)
+        shown = spread(good, limit) if n <= 20 else [good[len(good) // 2]]
+        columns = 2 if len(shown) > 1 else 1
+        tokens = shown[0].get("tokens") or []
+        room = min(44, 4 + max([6 * len(visible(t)) for t in tokens] + [10]))
+        cell = (338 - columns * room) // columns
+        lines = -(-len(shown) // columns)
+        svg = Svg(350, 30 + (cell + room + 18) * lines,
+                  f"Attention maps of one sentence, {attn}, {layout}")
+        svg.mark(18, 14, attn, filled=layout == "uniform")
+        svg.text(30, 18, f"{attn}, {layout}", size=13, font_weight="600")
+        kinds = paper.layer_kinds(attn, layout, group.layers or 0) or []
+        for i, m in enumerate(shown):
+            x = room + (cell + room) * (i % columns) + 4
+            y = 42 + room + (cell + room + 18) * (i // columns)
+            kind = kinds[m["layer"] - 1] if m["layer"] <= len(kinds) else attn
+            svg.text(x, y - room - 2, f"layer {m['layer']} ({kind}), head {m['head']}", size=10.5,
+                     class_="soft")
+            one_map(svg, kind, m, x, y, cell)
         found.append(svg)
     return found
+
+
+def visible(token):
+    """A token with its white space shown."""
+    return token.replace(" ", "\u00b7").replace("\n", "\u21b5")
 
 
 def spread(items, limit):
@@ -551,13 +611,21 @@ def spread(items, limit):
 
 
 def one_map(svg, attn, m, x, y, size):
-    """A map as a picture, darker for more weight; hovering a row tells where it looks."""
+    """A map as a picture, darker for more weight, its tokens beside the rows and above the columns;
+    hovering a row tells where it looks."""
     rows = [row for row in m["rows"] if row]
     svg.add("rect", x=x, y=y, width=size, height=size, class_="grid", fill="none")
     svg.add("image", x=x, y=y, width=size, height=size, href=png(COLOUR[attn], [
         [math.sqrt(max(0, w or 0)) for w in row] for row in rows]), preserveAspectRatio="none",
         class_="map" + (" invert" if attn == "standard" else ""))
-    tokens, high = m.get("tokens") or "", size / len(rows)
+    tokens, high = m.get("tokens") or [], size / len(rows)
+    for i, token in enumerate(tokens[:len(rows)]):
+        middle = y + high * (i + 0.5)
+        font = min(10, max(6, high * 0.9))
+        svg.text(x - 3, middle + font / 3, visible(token)[:7], "end", font, "soft")
+        across = x + high * (i + 0.5) + font / 3
+        svg.text(across, y - 3, visible(token)[:7], "start", font, "soft",
+                 transform=f"rotate(-90 {across:.1f} {y - 3:.1f})")
     for i, row in enumerate(rows if len(rows) <= 64 else []):
         weights = [w or 0 for w in row[:i + 1]]
         j = max(range(len(weights)), key=weights.__getitem__)

@@ -1,5 +1,6 @@
 """The paper's findings as rules over a results folder. A finding is a list of checks: a number that
-was measured, and the bar that it must pass. What is said follows from the numbers alone."""
+was measured, and the bar that it must pass. It is asked once of each size and vocabulary that was
+trained. What is said follows from the numbers alone."""
 from typing import Callable, NamedTuple
 
 import paper
@@ -13,6 +14,7 @@ KEPT_ALONE, KEPT_HYBRID, KEPT_BEST, KEPT_NOTHING = 0.5, 0.75, 0.95, 0.1
 # With probability 0.05 a random order of seven agrees better than this (Spearman, one-sided).
 RANK_BAR = 0.714
 YES, NO, OPEN = "reproduced", "not reproduced", "not testable at this scale"
+DIFFERS, UNMEASURED = "differs by size or vocabulary", "not measured"
 
 
 class Check(NamedTuple):
@@ -42,22 +44,44 @@ class Missing(Exception):
     """What a finding would need and the folder does not have."""
 
 
+class Unclear(Exception):
+    """Why what was measured cannot decide a finding."""
+
+
 class Finding(NamedTuple):
     """claim: the paper's, in our words; printed: the paper's own numbers for it; rule: of what is
-    asked here; checks: a function of Results that returns checks or raises Missing."""
+    asked here; checks: a function of Results and a scope that returns checks or raises Missing;
+    over: its scopes, by name in SCOPES; wants: what would decide it; readings: of a claim that can
+    be read in more ways than one, (name, checks) each, of which one must hold."""
     key: str
     claim: str
     printed: str
     rule: str
     checks: Callable
+    over: str = "texts"
+    wants: str = "more seeds"
+    readings: tuple = ()
 
 
-class Judged(NamedTuple):
-    """A finding with what the data say."""
-    finding: Finding
+class Part(NamedTuple):
+    """What one scope says: a size and a vocabulary, say."""
+    label: str
     verdict: str
     reason: str
     checks: list
+
+
+class Judged(NamedTuple):
+    """A finding with what the data say, over all and by part."""
+    finding: Finding
+    verdict: str
+    reason: str
+    parts: list
+
+    @property
+    def checks(self):
+        """Those of the first part that has some."""
+        return next((part.checks for part in self.parts if part.checks), [])
 
 
 def kept(loss, attn, layout):
@@ -83,19 +107,20 @@ def need(what, value):
     return value
 
 
-def kept_here(results, attn, layout):
-    """kept() of the main text models; Missing names what is not there."""
-    group = results.text
+def kept_here(group, attn, layout):
+    """kept() of a group's models; Missing names what is not there."""
     for model in (("standard", "uniform"), ("mlp", "uniform"), (attn, layout)):
         need(f"the text model {model[0]}, {model[1]}", group.mean(*model))
-    return need("a standard model that is better than uniform mlp",
-                kept(group.mean, attn, layout))
+    share = kept(group.mean, attn, layout)
+    if share is None:
+        raise Unclear("standard is not better than uniform mlp: longer training")
+    return share
 
 
 def kept_checks(variants, layout, bar):
     """A check a variant: it keeps more than the bar."""
-    def checks(results):
-        return [Check(f"{v}, {layout}: kept", kept_here(results, v, layout), bar, "share")
+    def checks(results, group):
+        return [Check(f"{v}, {layout}: kept", kept_here(group, v, layout), bar, "share")
                 for v in variants]
     return checks
 
@@ -106,51 +131,51 @@ def below_floor(group):
     full = need("the text model standard", group.mean("standard", "uniform"))
     none = need("the text model mlp, uniform", group.mean("mlp", "uniform"))
     if floor.value - full.value < ONE_SEED["nats"]:
-        raise Missing("a standard model below the bigram floor: longer training")
+        raise Unclear("standard is not below the bigram floor: longer training")
     return combine(lambda f, s, m: (f - m) / (f - s), floor, full, none)
 
 
-def check_mixing(results):
+def check_mixing(results, group):
     """Uniform mlp stays at the bigram floor."""
     return [Check("mlp, uniform: share of standard's way below the bigram floor",
-                  below_floor(results.text), KEPT_NOTHING, "share", above=False)]
+                  below_floor(group), KEPT_NOTHING, "share", above=False)]
 
 
-def check_worst_mixer(results):
+def check_worst_mixer(results, group):
     """Uniform nonapprox is worse than every other variant that mixes."""
-    loss, worst = results.text.mean, need("the text model nonapprox, uniform",
-                                          results.text.mean("nonapprox", "uniform"))
+    loss, worst = group.mean, need("the text model nonapprox, uniform",
+                                   group.mean("nonapprox", "uniform"))
     return [Check(f"nonapprox's loss less {v}'s", combine(lambda w, o: w - o, worst, need(
         f"the text model {v}, uniform", loss(v, "uniform"))), 0, "nats")
             for v in VARIANTS if v not in ("mlp", "nonapprox")]
 
 
-def check_nonapprox_alone(results):
+def check_nonapprox_alone(results, group):
     """Uniform nonapprox keeps nothing of what mixing gains."""
-    return [Check("nonapprox, uniform: kept", kept_here(results, "nonapprox", "uniform"),
+    return [Check("nonapprox, uniform: kept", kept_here(group, "nonapprox", "uniform"),
                   KEPT_NOTHING, "share", above=False)]
 
 
-def check_hybrid_gain(results):
+def check_hybrid_gain(results, group):
     """Each variant loses less between standard layers than alone."""
-    loss = results.text.mean
+    loss = group.mean
     return [Check(f"{v}: uniform's loss less the hybrid's", combine(
         lambda u, h: u - h, need(f"the text model {v}, uniform", loss(v, "uniform")),
         need(f"the text model {v}, even", loss(v, "even"))), 0, "nats") for v in SIMPLE]
 
 
-def check_best_hybrid(results):
+def check_best_hybrid(results, group):
     """The best hybrid is about as good as standard."""
-    shares = [(kept_here(results, v, "even"), v) for v in SIMPLE]
+    shares = [(kept_here(group, v, "even"), v) for v in SIMPLE]
     best, name = max(shares, key=lambda pair: pair[0].value)
     return [Check(f"{name}, even, the best hybrid: kept", best, KEPT_BEST, "share")]
 
 
-def check_skip(results):
+def check_skip(results, group):
     """Without its simple blocks a hybrid knows less than the frequencies of the tokens."""
-    floor = need("the unigram floor", results.text.floor("unigram_floor"))
+    floor = need("the unigram floor", group.floor("unigram_floor"))
     return [Check(f"{v}, even, blocks skipped: its loss less the unigram floor", combine(
-        lambda s, f: s - f, need(f"the skipped loss of {v}, even", results.text.mean(
+        lambda s, f: s - f, need(f"the skipped loss of {v}, even", group.mean(
             v, "even", "skip_blocks")), floor), 0, "nats") for v in SIMPLE]
 
 
@@ -169,22 +194,22 @@ def spearman(a, b):
     return sum((x - middle) * (y - middle) for x, y in zip(a, b)) / (spread[0] * spread[1]) ** 0.5
 
 
-def order_by_seed(group):
-    """Spearman's correlation of the uniform models' order with the paper's, a number a seed."""
-    found = []
+def order_by_seed(group, layout):
+    """Spearman's correlation of a layout's order with the paper's: the mean of a number a seed."""
+    found, models = [], [v for v in VARIANTS if (v, layout) in paper.TABLE1]
     for seed in group.seeds():
-        losses = [mean(row["val_loss"] for row in group.runs(v, "uniform") if row["seed"] == seed)
-                  for v in VARIANTS]
+        losses = [mean(row["val_loss"] for row in group.runs(v, layout) if row["seed"] == seed)
+                  for v in models]
         if None not in losses:
             found.append(spearman([m.value for m in losses],
-                                  [paper.loss(v, "uniform") for v in VARIANTS]))
+                                  [paper.loss(v, layout) for v in models]))
     return mean(found)
 
 
-def check_order(results):
+def check_order(results, group):
     """The order of the seven uniform models."""
     return [Check("rank correlation with the paper's order", need(
-        "all seven uniform text models with one seed", order_by_seed(results.text)), RANK_BAR,
+        "all seven uniform text models with one seed", order_by_seed(group, "uniform")), RANK_BAR,
         "rank")]
 
 
@@ -194,71 +219,67 @@ def recalled(results, attn, layout):
                 results.recall.mean(attn, layout, "recall_accuracy"))
 
 
-def check_recall_alone(results):
+def check_recall_alone(results, scope):
     """Alone only standard and approx look things up."""
     checks = [Check(f"{v}, uniform: accuracy", recalled(results, v, "uniform"), 0.5, "accuracy",
                     above=v in ("standard", "approx")) for v in VARIANTS]
     return checks
 
 
-def check_recall_hybrid(results):
+def check_recall_hybrid(results, scope):
     """As a hybrid every variant looks things up."""
     return [Check(f"{v}, even: accuracy", recalled(results, v, "even"), 0.5, "accuracy")
             for v in SIMPLE]
 
 
-def check_layouts(results):
+def check_layouts(results, pairs):
     """Wherever nonapprox or rndembqk leaves some layers standard, it gains."""
     checks = []
-    for group, attn in results.layouts():
+    for group, attn in pairs:
         alone = group.mean(attn, "uniform")
         checks += [Check(f"{attn}, {group.layers} layers: uniform's loss less {layout}'s",
                          combine(lambda u, h: u - h, alone, group.mean(attn, layout)), 0, "nats")
                    for a, layout in group.models() if a == attn and layout != "uniform" and alone]
-    return need("three layouts or more of one variant", checks)
+    return need("uniform models beside the layouts", checks)
 
 
-def check_sizes(results):
+def check_sizes(results, groups):
     """At every size mlp stays at the floor and the hybrids stay near standard."""
-    groups = results.sizes()
-    if len(groups) < 2:
-        raise Missing("text models of two sizes or more")
     checks = []
     for group in groups:
         checks.append(Check(f"{group.size}: mlp's share of standard's way below the bigram floor",
                             below_floor(group), KEPT_NOTHING, "share", above=False))
         for v in SIMPLE:
-            share = kept(group.mean, v, "even")
-            checks.append(Check(f"{group.size}: {v}, even: kept", need(
-                f"the text model {v}, even, at size {group.size}", share), KEPT_HYBRID, "share"))
+            checks.append(Check(f"{group.size}: {v}, even: kept", kept_here(group, v, "even"),
+                                KEPT_HYBRID, "share"))
     return checks
 
 
-def over_layers(results, attn, pick):
+def over_layers(results, group, attn, pick):
     """The mean over layers of a number from inspect's record of a layer, then over seeds."""
     values = []
-    for inspect in results.parts(results.text, attn, "uniform", "inspect"):
+    for inspect in results.parts(group, attn, "uniform", "inspect"):
         found = [pick(layer) for layer in inspect.get("indicators") or [] if layer.get("raw")]
         if found and None not in found:
             values.append(sum(found) / len(found))
     return need(f"the indicators of {attn}, uniform", mean(values))
 
 
-def check_sink(results):
+def check_sink(results, group):
     """Standard attention looks at the first token more than an even map would."""
     lengths = [inspect.get("positions") for inspect in
-               results.parts(results.text, "standard", "uniform", "inspect")]
+               results.parts(group, "standard", "uniform", "inspect")]
     T = need("the indicators of standard", lengths)[0] or 1
     even = sum(1 / t for t in range(1, T + 1)) / T
-    value = over_layers(results, "standard", lambda layer: layer["raw"].get("sink"))
+    value = over_layers(results, group, "standard", lambda layer: layer["raw"].get("sink"))
     return [Check("standard: sink, mean over layers; the bar is an even map's", value, even,
                   "weight")]
 
 
-def check_focus(results):
+def check_focus(results, group):
     """nonapprox is less local, and more even, than standard."""
     def less(name, part, order):
-        sides = [over_layers(results, v, lambda layer: (layer.get(part) or {}).get(name))
+        sides = [over_layers(results, group, v, lambda layer: (layer.get(part) or {}).get(name))
                  for v in order]
         return combine(lambda a, b: a - b, *sides)
     pair = ("standard", "nonapprox")
@@ -268,10 +289,10 @@ def check_focus(results):
                   less("entropy", "normalised", pair[::-1]), 0, "weight")]
 
 
-def check_scores(results):
+def check_scores(results, group):
     """Scores beyond 1000."""
     largest = []
-    for inspect in results.parts(results.text, "nonapprox", "uniform", "inspect"):
+    for inspect in results.parts(group, "nonapprox", "uniform", "inspect"):
         ends = [abs(layer["scores"].get(end) or 0) for layer in inspect.get("indicators") or []
                 if layer.get("scores") for end in ("min", "max")]
         largest += [max(ends)] if ends else []
@@ -279,28 +300,79 @@ def check_scores(results):
         "the scores of nonapprox, uniform", mean(largest)), 1000, "score")]
 
 
-def context_losses(results, attn, layout):
+def context_losses(results, group, attn, layout):
     """Mean loss by context length."""
     found = {}
-    for pairs in results.parts(results.text, attn, layout, "context"):
+    for pairs in results.parts(group, attn, layout, "context"):
         for pair in pairs:
             if len(pair) == 2 and None not in pair:
                 found.setdefault(pair[0], []).append(pair[1])
     return {length: mean(found[length]) for length in sorted(found)}
 
 
-def check_context(results):
+def long_gain(results, group, attn, layout):
+    """What the last three quarters of the context are worth: the loss with a quarter of it less the
+    loss with all of it, and (label of the shorter, of the longer). Where contexts were not cut, by
+    position: the mean loss around a quarter of the window less that in its last quarter."""
+    losses = context_losses(results, group, attn, layout)
+    if len(losses) >= 3:
+        longest = max(losses)
+        shorter = max((c for c in losses if c * 4 <= longest), default=min(losses))
+        gains = [mean([a - b for a, b in [(dict(map(tuple, pairs)).get(shorter),
+                                           dict(map(tuple, pairs)).get(longest))]
+                       if None not in (a, b)]) for pairs in
+                 results.parts(group, attn, layout, "context")
+                 if all(len(pair) == 2 for pair in pairs)]
+        return mean(g.value for g in gains if g), (f"{shorter:g} tokens", f"{longest:g}")
+    gains = []
+    for line in results.parts(group, attn, layout, "loss_by_position"):
+        T = len(line)
+        sides = [mean(line[T // 8:T // 4 + T // 8]), mean(line[3 * T // 4:])]
+        if T >= 8 and None not in sides:
+            gains.append(sides[0].value - sides[1].value)
+    return mean(gains), ("positions around a quarter of the window", "in its last quarter")
+
+
+def check_context(results, group):
     """standard goes on gaining from a longer context, up to all of it."""
-    losses = context_losses(results, "standard", "uniform")
-    if len(losses) < 3:
-        raise Missing("standard's loss at three context lengths or more")
-    longest = max(losses)
-    shorter = max((c for c in losses if c * 4 <= longest), default=min(losses))
-    return [Check(f"standard: loss at {shorter:g} tokens less that at {longest:g}", combine(
-        lambda a, b: a - b, losses[shorter], losses[longest]), 0, "nats")]
+    gain, (shorter, longest) = long_gain(results, group, "standard", "uniform")
+    return [Check(f"standard: loss at {shorter} less that {'at ' * longest[0].isdigit()}{longest}",
+                  need("standard's loss at three context lengths or more, or by position", gain), 0,
+                  "nats")]
 
 
-def check_cost(results):
+def check_range(layout):
+    """Each variant gains more from the far context than standard does."""
+    def checks(results, group):
+        gains = {v: need(f"the loss of {v}, {layout}, by context or position", long_gain(
+            results, group, v, "uniform" if v == "standard" else layout)[0]) for v in VARIANTS}
+        return [Check(f"{v}, {layout}: gain from the last three quarters of the context, less "
+                      "standard's", combine(lambda a, b: a - b, gains[v], gains["standard"]), 0,
+                      "nats") for v in SIMPLE]
+    return checks
+
+
+def late_loss(results, group, attn, layout):
+    """The training loss over the last tenth of the steps, from the curves."""
+    values = []
+    for curve in results.parts(group, attn, layout, "curve"):
+        points = [p for p in curve if len(p) > 1 and None not in p[:2]]
+        late = [p[1] for p in points if p[0] > 0.9 * points[-1][0]]
+        values += [sum(late) / len(late)] if late else []
+    return need(f"the training curve of {attn}, {layout}", mean(values))
+
+
+def check_training(layout):
+    """nonapprox has the lowest training loss."""
+    def checks(results, group):
+        mine = late_loss(results, group, "nonapprox", layout)
+        return [Check(f"{v}'s training loss less that of nonapprox, {layout}", combine(
+            lambda a, b: a - b, late_loss(results, group, v, layout), mine), 0, "nats")
+                for v in VARIANTS if v != "nonapprox"]
+    return checks
+
+
+def check_cost(results, scope):
     """Time a token: standard's grows with T, nonapprox's and mlp's do not."""
     def growth(attn):
         found = {}
@@ -375,17 +447,17 @@ FINDINGS = [
     Finding("recall", "Alone, only standard and approx recall words from the context.",
             "LAMBADA accuracy of the uniform models: standard 22.9, approx 18.5, all others 3.3 or "
             "less.", "in the recall task, uniform, those two are right more than half of the "
-            "time, the other five are not", check_recall_alone),
+            "time, the other five are not", check_recall_alone, "once"),
     Finding("recall-hybrid", "As hybrids all six recall from the context.",
             "LAMBADA accuracy of the hybrids: 20.3 to 23.8.",
             "in the recall task all six hybrids are right more than half of the time",
-            check_recall_hybrid),
+            check_recall_hybrid, "once"),
     Finding("layouts", "Leaving any layers standard helps (Fig. 3).",
             "Nine layouts of rndembqk and nonapprox, drawn in Fig. 3.",
-            "in every layout measured, the loss is below uniform's", check_layouts),
+            "in every layout measured, the loss is below uniform's", check_layouts, "layouts"),
     Finding("sizes", "The picture is the same at all sizes (Fig. 4).", "70M to 500M parameters.",
             f"at every size, mlp goes less than {KEPT_NOTHING:.0%} below the bigram floor and all "
-            f"hybrids keep more than {KEPT_HYBRID:.0%}", check_sizes),
+            f"hybrids keep more than {KEPT_HYBRID:.0%}", check_sizes, "sizes"),
     Finding("focus", "nonapprox spreads its attention and has little local focus (Fig. 1).",
             "Drawn, not printed as numbers.",
             "uniform, mean over layers: its weight on the token before is below standard's, its "
@@ -402,26 +474,81 @@ FINDINGS = [
     Finding("cost", "mlp and nonapprox cost the same a token at any length; standard does not "
             "(Tables 5 to 8).", "Formulas; see the section on cost.",
             "over the lengths measured, nonapprox's time a token grows less than twofold, "
-            "standard's more", check_cost),
+            "standard's more", check_cost, "once"),
+    Finding("training", "Non-approximate attention has the lowest training loss at every size (a "
+            "published summary of the paper).", "Drawn in Fig. 5; in Table 1, uniform nonapprox is "
+            "last by perplexity.", "over the last tenth of the steps, nonapprox's training loss is "
+            "below all the others': read of uniform models, or of hybrids", check_training("even"),
+            readings=(("uniform", check_training("uniform")), ("hybrid", check_training("even")))),
+    Finding("range", "The variants handle long ranges better than standard (a published summary of "
+            "the paper).", "Table 4: perplexity against 128 to 2048 tokens of context.",
+            "each variant gains more than standard from the last three quarters of its context: "
+            "read of uniform models, or of hybrids", check_range("even"),
+            wants="longer windows, and a corpus in which far words matter",
+            readings=(("uniform", check_range("uniform")), ("hybrid", check_range("even")))),
 ]
 
+# The scopes of a finding: (label, what its checks are given).
+SCOPES = {
+    "texts": lambda results: [(group.label, group) for group in results.texts],
+    "once": lambda results: [("", None)],
+    "sizes": lambda results: results.sizes(),
+    "layouts": lambda results: [
+        (label, [pair for pair in results.layouts() if pair[0].label == label])
+        for label in dict.fromkeys(pair[0].label for pair in results.layouts())],
+}
 
-def judge(finding, results):
-    """The verdict that the data give."""
-    try:
-        checks = finding.checks(results)
-    except Missing as missing:
-        return Judged(finding, OPEN, f"not measured: {missing}", [])
+WANTED = {"texts": "models of a text", "sizes": "models of two sizes or more",
+          "layouts": "three layouts or more of one variant"}       # where there is no scope
+
+
+def weigh(checks):
+    """(verdict, reason) of checks."""
     verdicts = [check.verdict() for check in checks]
     if NO in verdicts:
-        failing = [check.label for check in checks if check.verdict() == NO]
-        return Judged(finding, NO, f"{len(failing)} of {len(checks)} on the wrong side", checks)
+        return NO, f"{verdicts.count(NO)} of {len(checks)} on the wrong side"
     if OPEN in verdicts:
         one = any(check.value.error is None for check in checks)
         bound = "what one seed can tell" if one else "two standard errors"
-        return Judged(finding, OPEN, f"{verdicts.count(OPEN)} of {len(checks)} margins within "
-                      + bound, checks)
-    return Judged(finding, YES, "", checks)
+        return OPEN, f"{verdicts.count(OPEN)} of {len(checks)} margins within {bound}"
+    return YES, ""
+
+
+def judge_part(finding, results, label, scope):
+    """What one scope says."""
+    found = []
+    for name, checks in finding.readings or (("", finding.checks),):
+        try:
+            made = checks(results, scope)
+            found.append((name, *weigh(made), made))
+        except Missing as missing:
+            found.append((name, UNMEASURED, str(missing), []))
+        except Unclear as unclear:
+            found.append((name, OPEN, str(unclear), []))
+    if len(found) == 1:
+        return Part(label, *found[0][1:])
+    order = (YES, OPEN, NO, UNMEASURED)             # one reading must hold
+    best = min(found, key=lambda part: order.index(part[1]))
+    reason = "; ".join(f"{name}: {verdict}{f' ({why})' if why else ''}"
+                       for name, verdict, why, _ in found)
+    return Part(label, best[1], reason, best[3])
+
+
+def judge(finding, results):
+    """The verdict that the data give, over all scopes: YES or NO where those that decide agree."""
+    parts = [judge_part(finding, results, label, scope)
+             for label, scope in SCOPES[finding.over](results)]
+    if not parts:
+        return Judged(finding, UNMEASURED, WANTED[finding.over], [])
+    seen = [part for part in parts if part.verdict != UNMEASURED]
+    if not seen:
+        return Judged(finding, UNMEASURED, parts[0].reason, parts)
+    decided = {part.verdict for part in seen} - {OPEN}
+    if len(decided) == 2:
+        return Judged(finding, DIFFERS, "", seen)
+    verdict = decided.pop() if decided else OPEN
+    first = next(part for part in seen if part.verdict == verdict)
+    return Judged(finding, verdict, first.reason, seen)
 
 
 def judge_all(results):

@@ -17,8 +17,8 @@ import onerun
 from presets import ROOT, WHOLE
 
 COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,"
-           "min_lr,warmup,seed,qk_norm,pairs,data,vocab,engine,parameters,status,error,last_step,train_loss,"
-           "val_loss,bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,"
+           "min_lr,warmup,seed,qk_norm,pairs,data,vocab,engine,parameters,status,error,last_step,"
+           "train_loss,val_loss,bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,"
            "chance_loss,unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
 POINTS = 100            # of a training curve
 

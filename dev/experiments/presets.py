@@ -24,8 +24,8 @@ SIMPLE = ["mlp", "approx", "nonapprox", "rndembqk", "fixedseqqk", "staticembqk"]
 LAYOUTS = ["even", "odd", "top", "middle", "bottom", "25", "first", "last", "bilateral"]
 DATA = "dev/data/austen_train.txt"
 VAL = "dev/data/austen_val.txt"
-# What a model is trained on: the texts as bytes, or as the tokens that dev/scale/bpe.py made of them,
-# with the table by which the instruments read and print text. eltec.py makes the second corpus.
+# What a model is trained on: the texts as bytes, or as the tokens that dev/scale/bpe.py made of
+# them, with the table by which the instruments read and print text. eltec.py makes the second.
 ELTEC = "dev/experiments/eltec/"
 CORPORA = {
     "bytes": {"data": DATA, "val": VAL, "vocab": None, "tokenizer": None},
@@ -51,8 +51,8 @@ WHOLE = ["layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps", "
 # a row, else after STEPS.
 RECALL = {"seq": 24, "pairs": 6, "vocab": 32, "batch": 128, "ffn": 64, "steps": 600, "lr": 3e-3,
           "patience": 4, "eval_every": 20}
-# Small enough for two minutes, long enough that what cannot mix is seen to have stopped at the floor.
-# The rates were chosen on standard.
+# Small enough for two minutes, long enough that what cannot mix is seen to have stopped at the
+# floor. Small batches learn most in that time. The rates were chosen on standard.
 QUICK = {"bytes": {"batch": 2, "steps": 1200}, "tokens": {"batch": 2, "steps": 1200, "lr": 4e-3}}
 
 
@@ -89,7 +89,8 @@ class Grid:
     """Collects runs; the same run asked for twice is one, with the measurements of both."""
 
     def __init__(self, data=DATA, val=VAL):
-        self.own = None if (data, val) == (DATA, VAL) else dict(CORPORA["bytes"], data=data, val=val)
+        own = dict(CORPORA["bytes"], data=data, val=val)
+        self.own = None if own == CORPORA["bytes"] else own
         self.sizes = sizes()
         self.sums = {}
         self.runs = {}
@@ -214,8 +215,8 @@ def paper(grid, seeds, steps=None):
         text(grid, seeds[:1], size, steps)
 
 
-# On a GPU, by dev/scale/attnvar_torch.py. Of each size: its recipe, how many windows of the validation
-# text are scored afterwards, how many runs share the GPU. lr was chosen on standard.
+# On a GPU, by dev/scale/attnvar_torch.py. Of each size: its recipe, how many runs share the GPU. The
+# rates were chosen on standard.
 SCALE = {
     "tiny": {"seq": 512, "batch": 32, "steps": 1500, "lr": 3e-3},
     "small": {"seq": 512, "batch": 32, "steps": 1500, "lr": 2e-3},

@@ -17,8 +17,8 @@ import sys
 
 import figures
 import paper
-from findings import (KEPT_ALONE, KEPT_HYBRID, NO, ONE_SEED, OPEN, YES, context_losses, judge_all,
-                      kept, paper_kept, spearman)
+from findings import (DIFFERS, KEPT_HYBRID, NO, ONE_SEED, OPEN, UNMEASURED, YES, context_losses,
+                      judge_all, kept, order_by_seed, paper_kept)
 from paper import SIMPLE, VARIANTS
 from results import INDICATORS, BadInput, Results
 from svg import FONT, STYLE, Plot, escape, swatch
@@ -46,7 +46,11 @@ nav ul{columns:17rem;padding-left:1.1rem;font-size:.93rem}
 @media(min-width:880px){.panels svg.broad{display:block}.panels svg.narrow{display:none}}
 .legend{display:flex;flex-wrap:wrap;gap:3px 16px;list-style:none;padding:0;margin:.5em 0;
 font-size:.87rem;max-width:none}
-.legend li{display:flex;align-items:center;gap:6px}
+.legend button{all:unset;display:flex;align-items:center;gap:6px;cursor:pointer;border-radius:4px;
+padding:0 4px}
+.legend button:focus-visible{outline:2px solid var(--link)}
+.legend button[aria-pressed=true]{background:var(--card);box-shadow:0 0 0 1px var(--soft)}
+ONLY
 .swatch{flex:none}
 figure{margin:0}
 .table{overflow-x:auto;margin:.8em 0;max-width:100%}
@@ -62,14 +66,22 @@ th button:focus-visible{outline:2px solid var(--link)}
 th button::after{content:" \\2195";color:var(--soft);font-weight:400}
 th[aria-sort=ascending] button::after{content:" \\2191"}
 th[aria-sort=descending] button::after{content:" \\2193"}
+.principles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,350px),1fr));
+gap:6px 26px;margin:.8em 0}
+.principles h2{font-size:1.08rem;margin:.5em 0 .1em;border:0;padding:0}
+.principles p{margin:.1em 0 .3em;font-size:.93rem}
+.principles svg{display:block;max-width:100%;height:auto}
 .findings{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
 .finding{background:var(--card);border:1px solid var(--line);border-left:5px solid var(--open);
 border-radius:6px;padding:10px 13px;font-size:.9rem;min-width:0}
 .finding p{margin:.35em 0}.finding h3{margin:.1em 0 .3em;font-size:1rem}
 .finding ul{padding-left:1.1rem;margin:.3em 0}
 .badge{font-weight:700;font-size:.84rem;color:var(--open)}
+.parts{display:flex;flex-wrap:wrap;gap:2px 12px;list-style:none;color:var(--soft)}
+.finding ul.parts{padding:0}
 .yes{border-left-color:var(--yes)}.yes .badge{color:var(--yes)}
 .no{border-left-color:var(--no)}.no .badge{color:var(--no)}
+.both{border-left-color:var(--link)}.both .badge{color:var(--link)}
 .samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
 blockquote{margin:0;background:var(--card);border:1px solid var(--line);border-radius:6px;
 padding:8px 12px;min-width:0}
@@ -84,10 +96,24 @@ body{font-size:10.5pt}main{max-width:none;padding:0}nav ul{columns:2}
 .wide table{font-size:5.8pt}.wide th,.wide td{padding:1px 2px}
 th button::after{content:""!important}a{color:inherit;text-decoration:none}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
-""".replace("FONT", FONT)
+""".replace("FONT", FONT).replace("ONLY\n", "".join(
+    f'figure[data-only="{v}"] svg.figure [class*="-s"]:not([class~="{v}-s"]){{opacity:.07}}\n'
+    for v in VARIANTS))
 
-# Clicking a head sorts its table; without scripts the tables are as they were written.
+# Clicking a head sorts its table, clicking a name in a legend leaves that variant alone in the
+# figures below it. Without scripts all is there as it was written.
 SCRIPT = """
+document.querySelectorAll('figure .legend button').forEach(function (button) {
+  button.addEventListener('click', function () {
+    var figure = button.closest('figure'), off = button.getAttribute('aria-pressed') === 'true';
+    figure.querySelectorAll('.legend button').forEach(function (other) {
+      other.setAttribute('aria-pressed', 'false');
+    });
+    button.setAttribute('aria-pressed', off ? 'false' : 'true');
+    if (off) figure.removeAttribute('data-only');
+    else figure.setAttribute('data-only', button.getAttribute('data-variant'));
+  });
+});
 document.querySelectorAll('table.sortable').forEach(function (table) {
   var body = table.tBodies[0], heads = table.tHead.rows[0].cells;
   Array.prototype.forEach.call(heads, function (head, column) {
@@ -112,8 +138,9 @@ document.querySelectorAll('table.sortable').forEach(function (table) {
 });
 """
 
-GLYPH = {YES: ("yes", "✓"), NO: ("no", "✗"), OPEN: ("open", "–")}
-NOT_HERE = "Not measured in this preset"
+GLYPH = {YES: ("yes", "✓"), NO: ("no", "✗"), OPEN: ("open", "–"), DIFFERS: ("both", "±"),
+         UNMEASURED: ("open", "·")}
+NOT_HERE = "Not measured here"
 
 
 def paragraph(text, kind=None):
@@ -121,26 +148,27 @@ def paragraph(text, kind=None):
     return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</p>"
 
 
-def panels(drawn, what):
-    """Figures side by side, or the note that they were not measured."""
-    if not drawn:
-        return paragraph(f"{NOT_HERE}: {what}.", "missing")
+def panels(drawn):
+    """Figures side by side."""
     return '<div class="panels">' + "".join(svg.inline() for svg in drawn) + "</div>"
 
 
-def legend(filled=None, variants=VARIANTS):
-    """Which mark and dash is which variant."""
-    items = "".join(f"<li>{swatch(v, filled is not False)}{v}</li>" for v in variants)
+def legend(drawn):
+    """Which mark and dash is which variant, of those that the figures show; a click isolates."""
+    text = "".join(svg.inner() for svg in drawn)
+    items = "".join(f'<li><button type="button" aria-pressed="false" data-variant="{v}">{swatch(v)}'
+                    f"{v}</button></li>" for v in VARIANTS
+                    if f'"{v}-s' in text or f" {v}-s" in text)
     return f'<ul class="legend">{items}</ul>'
 
 
-def figure(drawn, what, caption, variants=None):
-    """Figures with legend and caption; caption: what is drawn, what to look at."""
+def figure(drawn, caption, key=False):
+    """Figures with legend and caption, or nothing if there are none; caption: what is drawn, what
+    to look at."""
     if not drawn:
-        return panels(drawn, what)
-    key = legend(variants=variants) if variants else ""
-    return (f"<figure>{key}{panels(drawn, what)}<figcaption>{paragraph(caption, 'note')}"
-            "</figcaption></figure>")
+        return ""
+    return (f"<figure>{legend(drawn) if key else ''}{panels(drawn)}<figcaption>"
+            f"{paragraph(caption, 'note')}</figcaption></figure>")
 
 
 def table(heads, rows, caption, kind=""):
@@ -167,12 +195,14 @@ def cell(m, digits=3, percent=False):
     return figures.told(m, digits), m.value
 
 
-# ---- the sections: each returns (id, title, body) ----------------------------------------------
+# ---- the sections: each returns (id, title, body); without a body it is left out ---------------
 
 def spelled(judged):
     """How many findings got which verdict."""
-    counts = {kind: sum(j.verdict == kind for j in judged) for kind in (YES, NO, OPEN)}
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    counts = {kind: sum(j.verdict == kind for j in judged)
+              for kind in (YES, NO, DIFFERS, OPEN, UNMEASURED)}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items()
+                     if count or kind in (YES, NO))
 
 
 def said(unit, x, error=None):
@@ -194,53 +224,74 @@ def check_line(check):
             f"{said(check.unit, check.bar)}; margin {said(check.unit, check.margin(), error)}{end}")
 
 
+def part_checks(part, most):
+    """A part's checks, those with the smallest margins first."""
+    worst = sorted(part.checks, key=lambda check: check.margin())
+    lines = "".join(f"<li>{escape(check_line(check))}</li>" for check in worst[:most])
+    if len(worst) > most:
+        lines += f"<li>and {len(worst) - most} more with larger margins</li>"
+    return lines
+
+
 def finding_card(judged):
-    """One finding, its verdict and why."""
+    """One finding, its verdict and why, by size and vocabulary where it was asked of several."""
     kind, glyph = GLYPH[judged.verdict]
-    worst = sorted(judged.checks, key=lambda check: check.margin())
-    lines = "".join(f"<li>{escape(check_line(check))}</li>" for check in worst[:7])
-    if len(worst) > 7:
-        lines += f"<li>and {len(worst) - 7} more with larger margins</li>"
-    why = f" ({escape(judged.reason)})" if judged.reason else ""
+    parts = [part for part in judged.parts if part.verdict != UNMEASURED]
+    body, many = "", len(parts) > 1
+    if many:
+        body += '<ul class="parts">' + "".join(
+            f"<li>{GLYPH[part.verdict][1]} {escape(part.label)}</li>" for part in parts) + "</ul>"
+    told = {part.verdict: part for part in parts[::-1]}             # the first of each verdict
+    for part in [part for part in parts if part in told.values()]:
+        name = f" ({escape(part.label)})" if many and part.label else ""
+        why = f": {escape(part.reason)}" if part.reason else ""
+        head = f"<p>{part.verdict.capitalize()}{name}{why}</p>" if many else ""
+        body += f"{head}<ul>{part_checks(part, 3 if len(told) > 1 else 7)}</ul>"
+    why = judged.reason if not many else ""
+    why = f" ({escape(why)})" if why else ""
+    if judged.verdict == OPEN:
+        body += f"<p>What would decide it: {escape(judged.finding.wants)}.</p>"
     return (f'<article class="finding {kind}" id="finding-{judged.finding.key}"><h3>'
             f'{escape(judged.finding.claim)}</h3><p><span class="badge">{glyph} {judged.verdict}'
-            f"</span>{why}</p><p>Asked here: {escape(judged.finding.rule)}.</p><ul>{lines}</ul>"
+            f"</span>{why}</p><p>Asked here: {escape(judged.finding.rule)}.</p>{body}"
             f'<p class="note">The paper: {escape(judged.finding.printed)}</p></article>')
 
 
 def section_findings(results, judged):
     """Every finding's card."""
-    intro = (f"Of {len(judged)} findings: {spelled(judged)}. Each verdict is computed: a number "
-             "must pass a bar, and the margin must exceed two standard errors over seeds. Where "
-             "there is one seed, no error is known, and the margin must exceed "
-             f"{ONE_SEED['nats']} nats, {ONE_SEED['share']:.0%} of a share, or "
+    intro = (f"Of {len(judged)} findings: {spelled(judged)}. Each verdict is computed, for every "
+             "size and vocabulary apart: a number must pass a bar, and the margin must exceed two "
+             "standard errors over seeds. Where there is one seed, no error is known, and the "
+             f"margin must exceed {ONE_SEED['nats']} nats, {ONE_SEED['share']:.0%} of a share, or "
              f"{ONE_SEED['accuracy']} of an accuracy. A smaller margin tells nothing: not "
-             "testable. “Kept” is the share of what mixing gains that a model keeps: standard's "
-             "is 100 %, uniform mlp's 0 %; it can be computed from the paper's perplexities, too.")
+             f"testable. A finding that “{DIFFERS}” holds in some of them and fails in others.")
     cards = "".join(finding_card(j) for j in judged)
     return "findings", "The paper's findings, tested here", (
         paragraph(intro) + f'<div class="findings">{cards}</div>')
 
 
 def section_deconstruction(results, judged):
-    """The main figure, the table of Table 1, the order."""
-    drawn = []
-    for where, width in (("broad", 820), ("narrow", 350)):
-        for svg in figures.deconstruction(results, width):
-            svg.where = " " + where
-            drawn.append(svg)
-    body = figure(drawn, "loss by variant", "A row is a variant. Filled: all layers are the "
-                  "variant; open: every other layer stays standard; cross: that model after its "
-                  "simple blocks are dropped. Dashed lines: what a model reaches that knows "
-                  "nothing, only how frequent a token is, only the token before. Look at which "
-                  "filled marks stay at the bigram line, at how the open marks gather near "
-                  "standard, and at where the crosses are.")
-    if drawn:
-        body += tables_of_losses(results.text)
-        body += figure(figures.order(results), "the order", "Each line joins a variant's place "
-                       "here, by validation loss, to its place in the paper, by perplexity, best "
-                       "on top. Flat lines: same place. The paper's hybrids lie within 18 % of "
-                       "each other's perplexity, so their order says little.")
+    """The main figure, the table of Table 1, the order, of bytes and of tokens."""
+    body = ""
+    for group in results.mains:
+        drawn = []
+        for where, width in (("broad", 820), ("narrow", 350)):
+            for svg in figures.deconstruction(group, width):
+                svg.where = " " + where
+                drawn.append(svg)
+        body += figure(drawn, "A row is a variant. Filled: all layers are the variant; open "
+                       "(even): every other layer stays standard; cross: that model after its "
+                       "simple blocks are dropped. Dashed lines: the loss of a model that knows "
+                       f"nothing, only how frequent a {group.unit} is, only the {group.unit} "
+                       "before. Look at which filled marks stay at the bigram line, at how the "
+                       "open marks gather near standard, and at where the crosses are.")
+        if drawn:
+            body += tables_of_losses(group)
+    orders = [svg for group in results.mains for svg in figures.order(group)]
+    body += figure(orders, "Each line joins a variant's place here, by validation loss, to its "
+                   "place in the paper, by perplexity, best on top. Flat lines: same place. The "
+                   "paper's hybrids lie within 18 % of each other's perplexity, so their order "
+                   "says little. " + rank_correlations(results))
     return "table1", "Loss by variant, and the paper's Table 1", body
 
 
@@ -270,30 +321,30 @@ def tables_of_losses(group):
                          (f"{theirs:.0%}", theirs), f"{paper.TABLE1[v, layout][0]:g}",
                          f"{paper.TABLE1[v, layout][1]:g}", f"{paper.TABLE1[v, layout][2]:g}"])
         text += table(["variant", "loss", "place", "paper's place", "kept", "paper's kept",
-                       "paper: NLU", "ppl", "LAMBADA"], rows, f"{name}. Loss: nats a token"
-                      + seeds_text(group) + "; place: 1 is best, by loss and by perplexity.")
+                       "paper: NLU", "ppl", "LAMBADA"], rows, f"{name}; {group.label}. Loss: "
+                      f"nats a {group.unit}" + seeds_text(group)
+                      + "; place: 1 is best, by loss and by perplexity.")
     rows = [[v, cell(group.mean(v, "even")), cell(group.mean(v, "even", "skip_mixers")),
              cell(group.mean(v, "even", "skip_blocks")), f"{paper.TABLE1[v, 'skip'][0]:g}",
              (f"{paper.TABLE1[v, 'skip'][1]:,.0f}", paper.TABLE1[v, 'skip'][1])] for v in SIMPLE]
     text += table(["variant", "even", "mixers skipped", "blocks skipped", "paper: NLU", "ppl"],
-                  rows, "The hybrids with their simple layers' mixers, or these whole blocks, "
-                  "left out after training; the paper's columns are of skipped blocks.")
+                  rows, f"{group.label}: the hybrids with their simple layers' mixers, or these "
+                  "whole blocks, left out after training; the paper's columns are of skipped "
+                  "blocks.")
     return text + paragraph(
         f"The paper's columns: 500M parameters; NLU is the average of seven language understanding "
         f"tasks in % (chance {paper.CHANCE}), ppl the word perplexity on WikiText, LAMBADA an "
-        "accuracy in %. Models of this size cannot take those tests; loss stands in for them. "
-        + hybrid_order(group), "note")
+        "accuracy in %. Models of this size cannot take those tests; loss stands in for them.",
+        "note")
 
 
-def hybrid_order(group):
-    """The rank correlations as a sentence."""
-    found = []
-    for layout in figures.LAYOUT_ORDER:
-        models = [v for v in VARIANTS if group.mean(v, layout) and (v, layout) in paper.TABLE1]
-        rho = spearman([group.mean(v, layout).value for v in models],
-                       [paper.loss(v, layout) for v in models]) if len(models) > 2 else None
-        found += [f"{layout} {rho:.2f}"] if rho is not None else []
-    return f"Rank correlation with the paper's order: {', '.join(found)}." if found else ""
+def rank_correlations(results):
+    """The mean over seeds of the rank correlation with the paper's order, as a sentence."""
+    found = [f"{group.kind}, {layout} {figures.told(order_by_seed(group, layout), 2)}"
+             for group in results.mains for layout in figures.LAYOUT_ORDER
+             if order_by_seed(group, layout)]
+    return (f"Rank correlation with the paper's order, the mean over seeds: {'; '.join(found)}."
+            if found else "")
 
 
 def seeds_text(group):
@@ -304,107 +355,128 @@ def seeds_text(group):
 
 def section_curves(results, judged):
     """Fig. 5."""
-    body = figure(figures.curves(results, results.text), "training curves", "Training loss "
-                  "against the step, averaged over neighbouring steps, of the first seed; above, "
-                  "the start is cut off. Look at when a curve leaves the bigram line: before that, "
-                  "a model knows no more than pairs of neighbours.", VARIANTS)
+    drawn = [plot for group in results.texts for plot in figures.curves(results, group)]
+    body = figure(drawn, "Training loss against the step, averaged over neighbouring steps, of the "
+                  "first seed; above, the start is cut off. Look at when a curve leaves the bigram "
+                  "line: before that, a model knows no more than pairs of neighbours.", True)
     return "curves", "Training curves (Fig. 5)", body
 
 
 def section_recall(results, judged):
     """The recall task."""
-    body = figure(figures.matrix(results), "the recall task", "Accuracy at the queries of the "
-                  "recall task: key-value pairs, then keys whose values are asked for; two "
-                  "layers, even: the first simple, the second standard. Solved: how many seeds "
-                  "reached an accuracy of 1 and stayed there. Look at the left column: each "
-                  "missing principle fails by itself, the Taylor form does not; then at what one "
-                  "standard layer repairs.")
+    body = figure(figures.matrix(results), "Accuracy at the queries of the recall task: key-value "
+                  "pairs, then keys whose values are asked for; two layers, even: the first "
+                  "simple, the second standard. Solved: how many seeds reached an accuracy of 1 "
+                  "and stayed there. Look at the left column: each missing principle fails by "
+                  "itself, the Taylor form does not; then at what one standard layer repairs.")
     learned = figures.curves(results, results.recall) if results.recall.rows else []
-    if learned:
-        body += figure(learned, "", "Training loss on the recall task: solving it is a sudden "
-                       "drop, not a slow descent.", VARIANTS)
+    body += figure(learned, "Training loss on the recall task: solving it is a sudden drop, not a "
+                   "slow descent.", True)
     return "recall", "Recall from the context", body
 
 
 def section_layouts(results, judged):
     """Fig. 3."""
-    body = figure(figures.layouts(results), "layouts (the preset paper measures them)",
-                  "Best layouts on top. Squares are the layers from first to last: open ones are "
-                  "standard, filled ones the variant. Look at whether the number of standard "
-                  "layers or their place decides.")
+    body = figure(figures.layouts(results), "Best layouts on top. Squares are the layers from "
+                  "first to last: open ones are standard, filled ones the variant. Look at whether "
+                  "the number of standard layers or their place decides.")
     return "layouts", "Which layers stay standard (Fig. 3)", body
 
 
 def section_sizes(results, judged):
     """Fig. 4."""
-    body = figure(figures.sizes(results), "several sizes (the preset paper measures them)",
-                  "Loss against the number of parameters. Look at whether the distance of a "
-                  "variant to standard shrinks, stays or grows. Sizes differ in training, too: "
-                  "batch, steps and window are those of the size.", VARIANTS)
+    body = figure(figures.sizes(results), "Kept: the share of what mixing gains (standard's is "
+                  "100 %, uniform mlp's 0 %), against the number of parameters. The small marks at "
+                  "the right are the paper's 500M, from its perplexities; one at the lower edge is "
+                  "below it. Look at whether a variant's line rises, stays or falls towards the "
+                  "paper's mark. Sizes differ in training, too: batch, steps and window are those "
+                  "of the size.", True)
+    rows = []
+    for kind, groups in results.sizes() if body else ():
+        for group in groups:
+            rows += [[group.size, kind, f"{group.parameters:,}" if group.parameters else "–", v,
+                      *(cell(kept(group.mean, v, layout), percent=True) for layout in
+                        figures.LAYOUT_ORDER), cell(group.mean(v, "uniform")),
+                      cell(group.mean(v, "even")) if v != "standard" else "–",
+                      cell(group.mean(v, "even", "skip_blocks"))] for v in VARIANTS]
+    if rows:
+        body += table(["size", "cut into", "parameters", "variant", "kept, uniform", "kept, even",
+                       "loss, uniform", "even", "even, skipped"], rows, "All sizes; losses in nats "
+                      "a byte or token.")
     return "sizes", "Model size (Fig. 4)", body
 
 
 def section_indicators(results, judged):
     """Fig. 1 and its numbers."""
-    mixers = [v for v in VARIANTS if v != "mlp"]
-    body = figure(figures.radar(results), "indicators of the attention maps", "Uniform models, one "
-                  "figure a layer. Each axis runs from 0 in the middle to the largest value in any "
-                  "figure, printed at its end. entropy: is attention spread; concentration: is it "
-                  "peaked; diversity: do heads differ; sink: the weight on the first token; "
-                  "locfocN: the weight N tokens back. entropy, concentration and diversity are "
-                  "places in their ranges, 0 to 1. mlp has no map. Look at locfoc1 and entropy: "
-                  "who looks at near tokens, who everywhere.", mixers)
+    drawn = [svg for group in results.mains for layout in figures.LAYOUT_ORDER
+             for svg in figures.heat(results, group, layout)]
+    body = figure(drawn, "A row is a layer (of hybrids, those that are not standard), the darker, "
+                  "the larger beside the column's largest. entropy: is attention spread; "
+                  "concentration: is it peaked; diversity: do heads differ (all three as places in "
+                  "their ranges, 0 to 1); sink: the weight on the first token; self, 1 back and so "
+                  "on: the weight on the token itself, on the one before (the paper's locfoc). mlp "
+                  "has no map. Look at 1 back and entropy: who looks at near tokens, who "
+                  "everywhere.")
     rows = []
-    for v in mixers:
-        raw = figures.layer_means(results, v, "raw")
-        place_of = figures.layer_means(results, v, "normalised")
-        for l in raw:
-            rows.append([v, str(l)] + [cell(place_of.get(l, {}).get(n), 3) for n in INDICATORS[:3]]
-                        + [cell(raw[l].get(n), 3) for n in INDICATORS[3:]])
+    for group in results.mains:
+        for v in (v for v in VARIANTS if v != "mlp"):
+            raw = figures.layer_means(results, group, v, "raw")
+            place_of = figures.layer_means(results, group, v, "normalised")
+            for l in raw:
+                rows.append([group.kind, v, str(l)]
+                            + [cell(place_of.get(l, {}).get(n), 3) for n in INDICATORS[:3]]
+                            + [cell(raw[l].get(n), 3) for n in INDICATORS[3:]])
     if rows:
-        body += table(["variant", "layer", *INDICATORS], rows, "The same numbers; the first three "
-                      "as places in their ranges.")
+        body += table(["cut into", "variant", "layer", *INDICATORS], rows, "The same numbers of "
+                      "the uniform models; the first three as places in their ranges.")
     return "indicators", "Indicators of attention maps (Fig. 1)", body
 
 
 def section_scores(results, judged):
     """Fig. 2."""
-    body = figure(figures.scores(results), "scores before the softmax", "Uniform models: the "
-                  "scores that the softmax, or what stands for it, turns into weights. Box: the "
-                  "middle half, with its median; line: 1 % to 99 %; dots: least and largest. Look "
-                  "at whose scores reach far: the softmax of a large score leaves one key.")
+    body = ""
+    for group in results.mains:
+        drawn = figures.scores(results, group)
+        body += f"<h3>{escape(group.label)}</h3>" if drawn else ""
+        body += figure(drawn, "Uniform models: the scores that the softmax, or what stands for it, "
+                       "turns into weights. Box: the middle half, with its median; line: 1 % to "
+                       "99 %; dots: least and largest. Look at whose scores reach far: the softmax "
+                       "of a large score leaves one key.")
     return "scores", "Scores before the softmax (Fig. 2)", body
 
 
 def section_context(results, judged):
     """Table 4."""
-    body = figure(figures.context(results), "loss by context length", "Loss of the same targets, "
-                  "each predicted from exactly so many tokens, and loss by position in the "
-                  "window. Look at where a curve becomes flat: beyond, a model makes nothing of "
-                  "more context. mlp is flat throughout.", VARIANTS)
     rows, lengths = [], set()
-    for v in VARIANTS:
-        for layout in figures.LAYOUT_ORDER:
-            found = context_losses(results, v, layout)
-            if found and (v, layout) != ("standard", "even"):
-                rows.append((v, layout, found))
-                lengths |= set(found)
+    drawn = [plot for group in results.texts for plot in figures.context(results, group)]
+    body = figure(drawn, "Loss of the same targets, each predicted from exactly so many tokens, "
+                  "and loss by position in the window. Look at where a curve becomes flat: beyond, "
+                  "a model makes nothing of more context. mlp is flat throughout.", True)
+    for group in results.texts:
+        for v in VARIANTS:
+            for layout in figures.LAYOUT_ORDER:
+                found = context_losses(results, group, v, layout)
+                if found and (v, layout) != ("standard", "even"):
+                    rows.append((group.label, v, layout, found))
+                    lengths |= set(found)
     if rows:
         lengths = sorted(lengths)
-        body += table(["variant", "layout", *(f"{c:g}" for c in lengths)],
-                      [[v, layout, *(cell(found.get(c)) for c in lengths)]
-                       for v, layout, found in rows], "Loss in nats a token by context length.")
+        body += table(["trained", "variant", "layout", *(f"{c:g}" for c in lengths)],
+                      [[label, v, layout, *(cell(found.get(c)) for c in lengths)]
+                       for label, v, layout, found in rows], "Loss in nats by context length, in "
+                      "bytes or tokens.")
     return "context", "Context length (Table 4)", body
 
 
 def section_cost(results, judged):
     """Tables 5 to 8."""
-    body = "<h3>Formula against measured</h3>" + figure(
-        figures.costs(results), "the cost of each mixer", "Open: the paper's formula, at 4 bytes a "
-        "number. Filled: counted as it ran and as it was allocated. Where both agree, the filled "
-        "mark lies in the open one. standard's map is causal here, so half of the formula's is "
-        "computed, and no map is kept for the backward pass; approx is prefilled by its map, the "
-        "formula is the recurrent form's.")
+    drawn, body = figures.costs(results), ""
+    body += "<h3>Formula against measured</h3>" if drawn else ""
+    body += figure(drawn, "Open: the paper's formula, at 4 bytes a number. Filled: counted as it "
+                   "ran and as it was allocated. Where both agree, the filled mark lies in the "
+                   "open one. standard's map is causal here, so half of the formula's is computed, "
+                   "and no map is kept for the backward pass; approx is prefilled by its map, the "
+                   "formula is the recurrent form's.")
     rows = []
     for v in VARIANTS:
         cost = figures.cost_of(results, v)
@@ -415,61 +487,70 @@ def section_cost(results, judged):
         body += table(["variant", "prefill: formula", "measured", "decode: formula", "measured",
                        "kept: formula", "measured", "cache: formula", "measured"], rows,
                       "FLOPs and bytes of one layer's mixer, without its output projection.")
-    body += "<h3>Time a token against T</h3>" + figure(
-        figures.times(results), "time a token (dev/bench measures it)", "Time of the mixer alone, "
-        "a token, on this machine; both axes are logarithmic. A flat line costs the same at any "
-        "length; a line that rises one to one costs in proportion to the length.", VARIANTS)
+    drawn = figures.times(results)
+    body += "<h3>Time a token against T</h3>" if drawn else ""
+    body += figure(drawn, "Time of the mixer alone, a token, as dev/bench measures it; both axes "
+                   "are logarithmic. A flat line costs the same at any length; a line that rises "
+                   "one to one costs in proportion to the length.", True)
     return "cost", "Cost (Tables 5 to 8)", body
 
 
 def section_maps(results, judged):
-    """Maps of one sentence."""
-    drawn = figures.maps(results)
-    sentence = next((m.get("tokens") for v in VARIANTS for found in
-                     results.parts(results.text, v, "uniform", "maps") for m in found
-                     if m.get("tokens")), "")
-    body = f"<p>The sentence: <q>{escape(sentence)}</q></p>" if sentence else ""
-    return "maps", "Attention maps of one sentence", body + figure(
-        drawn, "attention maps", "Uniform models, at most four layers and four heads. A row of a "
-        "map is a token that looks, a column one that is looked at; the darker, the more weight "
-        "(its square root is drawn). A diagonal: the token itself or a fixed distance back; "
-        "columns: some tokens draw everybody's look. rndembqk's and fixedseqqk's maps are the "
-        "same for every text; mlp has none.")
+    """Maps of one sentence: of tokens if they were measured, else of bytes."""
+    for group in results.mains[::-1]:
+        drawn = [svg for layout in figures.LAYOUT_ORDER
+                 for svg in figures.maps(results, group, layout)]
+        if drawn:
+            tokens = next((m["tokens"] for row in group.rows for m in results.detail(row, "maps")
+                           or [] if m.get("tokens")), [])
+            return "maps", "Attention maps of one sentence", (
+                f"<p>The sentence, in {escape(group.kind)}: <q>{escape(''.join(tokens))}</q></p>"
+                + figure(drawn, "Of up to four layers the sharpest head, the one whose rows are "
+                         "most peaked. A row of a map is a token that looks, a column one that is "
+                         "looked at; the darker, the more weight (its square root is drawn); "
+                         "\u00b7 is a space. A diagonal: the token itself or a fixed distance "
+                         "back; columns: some tokens draw everybody's look. Of a hybrid, grey maps "
+                         "are of its standard layers. rndembqk's and fixedseqqk's maps are the "
+                         "same for every text; mlp has none."))
+    return "maps", "Attention maps of one sentence", ""
 
 
 def section_samples(results, judged):
     """Generated texts."""
     cards = ""
-    for v, layout in results.text.models():
-        texts = results.parts(results.text, v, layout, "sample")
-        if texts and layout in figures.LAYOUT_ORDER:
-            text = texts[0] if len(texts[0]) <= 600 else texts[0][:600] + "…"
-            m = figures.told(results.text.mean(v, layout))
-            cards += (f'<blockquote><p class="legend">{swatch(v, layout == "uniform")} {v}, '
-                      f"{layout}: loss {m}</p><pre>{escape(text)}</pre></blockquote>")
-    body = f'<div class="samples">{cards}</div>' if cards else panels([], "generated text")
+    for group in results.mains:
+        for v, layout in group.models():
+            texts = results.parts(group, v, layout, "sample")
+            if texts and layout in figures.LAYOUT_ORDER:
+                text = texts[0] if len(texts[0]) <= 600 else texts[0][:600] + "…"
+                m = figures.told(group.mean(v, layout))
+                cards += (f'<blockquote><p class="legend">{swatch(v, layout == "uniform")} {v}, '
+                          f"{layout}, {escape(group.kind)}: loss {m}</p><pre>{escape(text)}</pre>"
+                          "</blockquote>")
+    body = f'<div class="samples">{cards}</div>' if cards else ""
     note = paragraph("The same prompt for all models. Look at how far words, and the order of "
-                     "words, are English: mlp writes pairs of letters.", "note") if cards else ""
+                     "words, are English: on bytes mlp writes pairs of letters.",
+                     "note") if cards else ""
     return "samples", "Samples of generated text", body + note
 
 
 def section_ablations(results, judged):
     """QK-norm, grouped heads."""
-    base, rows = results.text, []
+    rows = []
     for group in results.groups:
         if group.task != "text" or results.plain(group):
             continue
         parts = ["QK-norm"] if group.qk_norm else []
         if group.kv_heads != group.heads:
             parts.append(f"{group.kv_heads} KV heads for {group.heads}")
+        base = next((other for other in results.groups if results.plain(other) and all(
+            getattr(group, n) == getattr(other, n) for n in (
+                "task", "size", "layers", "dim", "steps", "batch", "seq", "data", "lr"))), None)
         for v, layout in group.models():
-            same = base.rows and all(getattr(group, n) == getattr(base, n) for n in (
-                "size", "layers", "dim", "steps", "batch", "seq"))
-            rows.append([" and ".join(parts), v, layout, cell(group.mean(v, layout)),
-                         cell(base.mean(v, layout) if same else None)])
-    body = table(["option", "variant", "layout", "loss", "without the option"], rows,
-                 "Options that the paper tests, too.") if rows else panels(
-                     [], "QK-norm and grouped heads (the preset paper measures them)")
+            rows.append([" and ".join(parts), group.label, v, layout, cell(group.mean(v, layout)),
+                         cell(base.mean(v, layout) if base else None)])
+    body = table(["option", "trained", "variant", "layout", "loss", "without the option"], rows,
+                 "Options that the paper tests, too.") if rows else ""
     return "ablations", "QK-norm and grouped heads (Appendix B)", body
 
 
@@ -481,11 +562,13 @@ def section_runs(results, judged):
         body += table(["run", "variant", "layout", "seed", "error"], [
             [row["run"], row["attn"], row["layout"], str(row["seed"]), row["error"]]
             for row in failed], f"{len(failed)} runs failed; nothing above counts them.", "words")
-    rows = [[row["task"], row["size"], row["attn"], row["layout"]] + [
+    rows = [[row["task"], row["size"], "–" if row["task"] == "recall" else str(
+        row["vocab"] or "bytes"), row["attn"], row["layout"]] + [
         (str(row[n] if row[n] is not None else "–"), row[n]) for n in (
             "layers", "seed", "last_step", "parameters", "val_loss", "recall_accuracy",
             "seconds")] for row in results.rows]
-    body += table(["task", "size", "variant", "layout", "layers", "seed", "step", "parameters",
+    body += table(["task", "size", "vocabulary", "variant", "layout", "layers", "seed", "step",
+                   "parameters",
                    "loss", "accuracy", "seconds"], rows,
                   "All runs that finished; results.csv has every setting.", "wide")
     return "runs", "All runs", body
@@ -508,10 +591,12 @@ def section_machine(results, judged):
         f'<div class="table words"><table class="words"><tbody>{body}</tbody></table></div>')
 
 
-SECTIONS = (section_deconstruction, section_findings, section_curves, section_recall,
-            section_layouts, section_sizes, section_indicators, section_scores, section_context,
-            section_cost, section_maps, section_samples, section_ablations, section_runs,
-            section_machine)
+SECTIONS = (section_deconstruction, section_maps, section_findings, section_recall, section_sizes,
+            section_layouts, section_curves, section_indicators, section_scores, section_context,
+            section_cost, section_samples, section_ablations, section_runs, section_machine)
+# What fills a section that has nothing to show.
+FILLS = {"recall": "make recall", "sizes": "make paper", "layouts": "make paper",
+         "context": "make table", "cost": "make paper", "ablations": "make paper"}
 
 
 # ---- the summary --------------------------------------------------------------------------------
@@ -521,42 +606,68 @@ def join(names):
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
 
 
+def sentence(results, variants):
+    """What the variants of a principle keep, in one sentence."""
+    def told(layout):
+        found = []
+        for v in variants:
+            shares = [(kept(g.mean, v, layout), g.unit + "s") for g in results.mains
+                      if (v, layout) != ("mlp", "uniform")]
+            shares = [f"{100 * m.value:.0f} % on {unit}" for m, unit in shares if m]
+            found += [f"{v} {', '.join(shares)}"] if shares else []
+        return "; ".join(found)
+    parts = [(name, told(layout)) for name, layout in (("alone", "uniform"),
+                                                       ("between standard layers", "even"))]
+    said = ". ".join(f"{name.capitalize() if i else name}: {text}"
+                     for i, (name, text) in enumerate(part for part in parts if part[1]))
+    return f"Kept of what mixing gains, {said}." if said else ""
+
+
+def mlp_sentence(results):
+    """What a model without mixing reaches, in one sentence."""
+    parts = []
+    for g in results.mains:
+        m, floor = g.mean("mlp", "uniform"), g.floor("bigram_floor")
+        if m and floor:
+            parts.append(f"at {m.value:.2f} nats a {g.unit} (the {g.unit} before, alone, tells "
+                         f"{floor.value:.2f})")
+    said = sentence(results, ("mlp",))
+    return f"Without it (mlp), a model ends {' and '.join(parts)}. {said}" if parts else said
+
+
+def opening(results):
+    """The first screen: a figure and a sentence a principle."""
+    cards = ""
+    for title, variants in figures.PRINCIPLES:
+        drawn = figures.principle(results, title, variants)
+        said = mlp_sentence(results) if "mlp" in variants else sentence(results, variants)
+        if drawn:
+            cards += f"<div><h2>{title}</h2>{paragraph(said)}{drawn[0].inline()}</div>"
+    return f'<div class="principles">{cards}</div>' if cards else ""
+
+
 def text_summary(group):
     """What the text models show, in a few sentences."""
     full, none = group.mean("standard", "uniform"), group.mean("mlp", "uniform")
     if not full or not none:
         return []
     floor = group.floor("bigram_floor")
-    found = [f"On text, standard attention ends at a loss of {figures.told(full)} nats a token and "
-             f"mlp, which does not mix positions, at {figures.told(none)}"
+    found = [f"On {group.kind}, standard attention ends at a loss of {figures.told(full)} nats a "
+             f"{group.unit} and mlp, which does not mix positions, at {figures.told(none)}"
              + (f"; the bigram floor is {floor.value:.3f}." if floor else ".")]
-    shares = {layout: {v: kept(group.mean, v, layout) for v in SIMPLE
-                       if (v, layout) != ("mlp", "uniform")} for layout in figures.LAYOUT_ORDER}
-    alone = [(v, m.value) for v, m in shares["uniform"].items() if m]
-    hybrid = [(v, m.value) for v, m in shares["even"].items() if m]
-    if alone:
-        well = [f"{v} ({x:.0%})" for v, x in alone if x > KEPT_ALONE]
-        badly = [f"{v} ({x:.0%})" for v, x in alone if x <= KEPT_ALONE]
-        found.append("Of what mixing gains, alone "
-                     + "; ".join(part for part in (
-                         f"more than half is kept by {join(well)}" if well else "",
-                         f"half or less by {join(badly)}" if badly else "") if part) + ".")
+    hybrid = [(v, m.value) for v in SIMPLE for m in [kept(group.mean, v, "even")] if m]
     if hybrid:
         worst = min(hybrid, key=lambda pair: pair[1])
         near = sum(x > KEPT_HYBRID for _, x in hybrid)
         found.append(f"With every other layer standard {near} of {len(hybrid)} variants keep more "
-                     f"than {KEPT_HYBRID:.0%} (the least: {worst[0]}, {worst[1]:.0%}).")
-    return found + skip_summary(group)
-
-
-def skip_summary(group):
-    """What skipping blocks does."""
+                     f"than {KEPT_HYBRID:.0%} of what mixing gains (the least: {worst[0]}, "
+                     f"{worst[1]:.0%}).")
     skips = [m.value for m in (group.mean(v, "even", "skip_blocks") for v in SIMPLE) if m]
     chance = group.floor("chance_loss")
-    if not skips:
-        return []
-    return [f"Dropping the simple blocks of a hybrid gives losses of {min(skips):.2f} to "
-            f"{max(skips):.2f}" + (f"; chance is {chance.value:.2f}." if chance else ".")]
+    if skips:
+        found.append(f"Without their simple blocks the hybrids' losses are {min(skips):.2f} to "
+                     f"{max(skips):.2f}" + (f"; chance is {chance.value:.2f}." if chance else "."))
+    return found
 
 
 def recall_summary(group):
@@ -579,7 +690,8 @@ def summary(results, judged=None):
     first = (f"{n} run{'s' * (n != 1)} of {len({(r['attn'], r['layout']) for r in results.rows})} "
              f"models, {len(seeds)} seed{'s' * (len(seeds) != 1)}"
              + (f"; {failed} failed." if failed else "."))
-    parts = [first, *text_summary(results.text), *recall_summary(results.recall)]
+    parts = [first, *(said for group in results.mains for said in text_summary(group)),
+             *recall_summary(results.recall)]
     parts.append(f"Of the paper's findings, {spelled(judged)}.")
     if len(seeds) == 1:
         parts.append("With one seed no error is known; small differences mean nothing.")
@@ -588,32 +700,49 @@ def summary(results, judged=None):
 
 # ---- the page -----------------------------------------------------------------------------------
 
+TERMS = ("Marks: filled, every layer is the variant (uniform); open, every other layer stays "
+         "standard (even, a hybrid). Kept: the share of what mixing gains; standard's is 100 %; "
+         "uniform mlp's, which does not mix, 0 %. Losses are in nats, natural logarithms: a loss "
+         "of x means that the right byte or token had a probability of e to the power of -x, in "
+         "the geometric mean. Bars: one standard error over seeds. Hovering a mark shows its "
+         "numbers.")
+
+
 def page(results, judged):
     """report.html as text."""
     sections = [section(results, judged) for section in SECTIONS]
+    absent = [(title, key) for key, title, text in sections if not text]
+    sections = [part for part in sections if part[2]]
     contents = "".join(f'<li><a href="#{key}">{escape(title)}</a></li>'
                        for key, title, _ in sections)
     body = "".join(f'<section id="{key}"><h2>{escape(title)}</h2>{text}</section>'
                    for key, title, text in sections)
+    if absent:
+        named = "; ".join(f"{title[0].lower() + title[1:]} ({FILLS.get(key, 'make table')})"
+                          for title, key in absent)
+        body += paragraph(f"{NOT_HERE}, and what measures it: {named}.", "note")
     title = "Deconstructing attention, on a small scale"
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><meta name="viewport" '
             f'content="width=device-width, initial-scale=1"/><title>{title}</title><style>{STYLE}'
             f'{PAGE_STYLE}</style></head><body><main><h1>{title}</h1>'
-            + paragraph(summary(results, judged), "lead")
-            + paragraph("Seven variants of attention, each relaxing one principle, trained alike "
-                        "and set beside what “Deconstructing Attention” (arXiv 2510.11602) found "
-                        "at 500M parameters. Hovering a mark shows its numbers.", "note")
-            + f'<nav aria-label="Contents"><ul>{contents}</ul></nav>{body}</main>'
+            + paragraph("Standard attention ties four principles together. Each of six variants "
+                        "relaxes one; all were trained alike and are set beside what "
+                        "“Deconstructing Attention” (arXiv 2510.11602) found at 500M parameters. "
+                        f"Of its findings, {spelled(judged)}.", "lead")
+            + opening(results) + paragraph(TERMS, "note")
+            + f'<nav aria-label="Contents"><ul>{contents}</ul></nav>'
+            + paragraph(summary(results, judged)) + f"{body}</main>"
             f"<script>{SCRIPT}</script></body></html>\n")
 
 
 def svg_files(results):
     """Name -> text of the figures that stand alone."""
     found = {}
-    for name, drawn in (("deconstruction", figures.deconstruction(results, 820)),
-                        ("recall", figures.matrix(results)), ("order", figures.order(results)),
-                        ("layouts", figures.layouts(results)),
-                        ("times", figures.times(results)), ("sizes", figures.sizes(results))):
+    drawn_of = [("deconstruction" + ("-tokens" if group.unit == "token" else ""),
+                 figures.deconstruction(group, 820)) for group in results.mains]
+    drawn_of += [("order", [svg for group in results.mains for svg in figures.order(group)])]
+    for name, drawn in (*drawn_of, ("recall", figures.matrix(results)),
+                        ("layouts", figures.layouts(results))):
         for i, svg in enumerate(drawn):
             if not isinstance(svg, Plot):           # those lean on the page's legend
                 found[name + (f"-{i + 1}" if len(drawn) > 1 else "") + ".svg"] = svg.alone()
@@ -637,6 +766,9 @@ def write(folder):
         os.makedirs(into, exist_ok=True)
         for name, svg in files.items():
             save(os.path.join(into, name), svg)
+        for name in set(os.listdir(into)) - set(files):         # of an earlier drawing
+            if name.endswith(".svg"):
+                os.remove(os.path.join(into, name))
         save(path, text)
     except OSError as error:
         raise BadInput(f"{error.filename or path}: cannot be written: {error.strerror}") from None

@@ -9,16 +9,16 @@ from typing import NamedTuple, Optional
 
 from paper import VARIANTS
 
-WORDS = ("run", "preset", "task", "size", "attn", "layout", "data", "status", "error")
+WORDS = ("run", "preset", "task", "size", "attn", "layout", "data", "engine", "status", "error")
 COUNTS = ("layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps", "warmup", "seed",
-          "qk_norm", "pairs", "parameters", "last_step", "solved_step", "threads")
+          "qk_norm", "pairs", "vocab", "parameters", "last_step", "solved_step", "threads")
 REALS = ("lr", "min_lr", "train_loss", "val_loss", "bits_per_byte", "perplexity", "skip_mixers",
          "skip_blocks", "recall_accuracy", "chance_loss", "unigram_floor", "bigram_floor",
          "seconds", "tokens_per_second")
 NEEDED = ("run", "task", "attn", "layout", "seed", "status", "val_loss")
 # Two runs with the same of these differ in variant, layout and seed only.
 SETTING = ("task", "size", "layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps",
-           "lr", "min_lr", "warmup", "qk_norm", "pairs", "data")
+           "lr", "min_lr", "warmup", "qk_norm", "pairs", "data", "vocab", "engine")
 
 
 class BadInput(Exception):
@@ -139,7 +139,7 @@ COST = {"layer": int, "variant": str,
 RUN = {
     "curve": [[float]], "context": [[float]], "loss_by_position": [float], "sample": str,
     "inspect": {"indicators": [LAYER], "positions": int},
-    "maps": [{"layer": int, "head": int, "tokens": str, "rows": [[float]]}],
+    "maps": [{"layer": int, "head": int, "tokens": [str], "rows": [[float]]}],
 }
 DETAILS = {
     "preset": str, "command": str, "date": str, "runs": {"*": RUN},
@@ -162,6 +162,8 @@ def check_shape(path, value, shape, place):
         inner = isinstance(shape[0], (list, dict))              # a missing row or record: dropped
         return [check_shape(path, x, shape[0], f"{place}[{i}]") for i, x in enumerate(value)
                 if x is not None or not inner]
+    if shape == [str] and isinstance(value, str):               # a text of bytes, one each
+        return list(value)
     if isinstance(shape, dict) and isinstance(value, dict):
         return {name: check_shape(path, x, shape.get(name, shape.get("*")), f"{place}.{name}")
                 if name in shape or "*" in shape else x for name, x in value.items()}
@@ -202,7 +204,23 @@ class Group:
         """What all runs of the group have in this column."""
         if column not in WORDS + COUNTS + REALS:
             raise AttributeError(column)
-        return self.rows[0][column]
+        return self.rows[0][column] if self.rows else None
+
+    @property
+    def unit(self):
+        """What a loss is of: a byte or a token."""
+        return "byte" if self.vocab in (None, 256) else "token"
+
+    @property
+    def kind(self):
+        """What the texts were cut into, and which they are if they are not the default's."""
+        kind = "bytes" if self.unit == "byte" else f"{self.vocab:,} tokens"
+        return kind + (" of ELTeC" if "eltec" in (self.data or "") and kind == "bytes" else "")
+
+    @property
+    def label(self):
+        """Size and kind: tiny, bytes."""
+        return f"{self.size}, {self.kind}"
 
     def runs(self, attn, layout):
         """The runs of a model, by seed. standard has no layouts."""
@@ -246,7 +264,15 @@ class Results:
         for row in self.rows:
             groups.setdefault(tuple(row[name] for name in SETTING), []).append(row)
         self.groups = [Group(rows) for rows in groups.values()]
-        self.text = self.largest(lambda g: g.task == "text" and self.plain(g))
+        self.texts = self.by_label()
+        # The two that stand side by side: bytes, and tokens of the same size if there are any.
+        self.text = self.best(self.texts, lambda g: g.unit == "byte") or Group([])
+        self.tokens = self.best(self.texts, lambda g: g.unit == "token" and (
+            not self.text.rows or g.size == self.text.size))
+        self.mains = [group for group in (self.text, self.tokens) if group and group.rows]
+        if not self.text.rows:
+            self.text = self.tokens or self.best(self.texts, lambda g: True) or Group([])
+            self.mains = [self.text] if self.text.rows else []
         self.recall = self.largest(lambda g: g.task == "recall")
 
     @staticmethod
@@ -254,17 +280,34 @@ class Results:
         """Whether it has neither QK-norm nor grouped heads."""
         return not group.qk_norm and group.kv_heads == group.heads
 
+    @staticmethod
+    def best(groups, wanted):
+        """Of the wanted groups the one with most of the paper's models, then the smallest size."""
+        found = [group for group in groups if wanted(group)]
+        return max(found, key=lambda g: (g.main_models(), -(g.parameters or 0)), default=None)
+
+    def by_label(self):
+        """Of each size and kind the group with most models; bytes before tokens, by size."""
+        found = {}
+        for group in self.groups:
+            if group.task == "text" and self.plain(group):
+                found.setdefault(group.label, []).append(group)
+        best = [max(groups, key=lambda g: (g.main_models(), len(g.rows)))
+                for groups in found.values()]
+        return sorted(best, key=lambda g: (g.unit != "byte", g.vocab or 0, g.kind,
+                                           g.parameters or 0))
+
     def largest(self, wanted):
         """Of the wanted groups the one with most of the paper's models, then with most runs."""
         found = [group for group in self.groups if wanted(group)]
         return max(found, key=lambda g: (g.main_models(), len(g.rows)), default=Group([]))
 
     def sizes(self):
-        """Of each size the group with most models, by number of parameters."""
-        names = {g.size for g in self.groups if g.task == "text" and self.plain(g) and g.size}
-        groups = [self.largest(lambda g, name=name: g.task == "text" and self.plain(g)
-                               and g.size == name) for name in names]
-        return sorted(groups, key=lambda g: g.parameters or 0)
+        """[(kind, its groups by number of parameters)] where there are two sizes or more."""
+        kinds = {}
+        for group in self.texts:
+            kinds.setdefault(group.kind, []).append(group)
+        return [(kind, groups) for kind, groups in kinds.items() if len(groups) > 1]
 
     def layouts(self):
         """(group, attn) wherever a variant was trained in three layouts or more."""

@@ -78,6 +78,11 @@ def log_ticks(low, high, base=10, wanted=6):
     return found[::max(1, math.ceil(len(found) / wanted))]
 
 
+def text_width(text, size):
+    """About how wide a text is drawn, in pixels."""
+    return 0.56 * size * len(text)
+
+
 class Scale:
     """Maps numbers low to high to pixels a to b, linearly or by the logarithm."""
 
@@ -183,17 +188,21 @@ class Svg:
 class Plot(Svg):
     """A figure with two axes. x and y are Scales, in a frame with margins."""
 
-    def __init__(self, label, x, y, x_label, y_label, size=(350, 250), logs=(0, 0), left=44):
+    def __init__(self, label, x, y, x_label, y_label, size=(350, 250), logs=(0, 0), percent=False):
         super().__init__(size[0], size[1], label)
+        self.y = Scale(*y, size[1] - 40, 24, logs[1])
+        names = [f"{value:.0%}" if percent else short(value) for value in self.y.ticks()]
+        left = max([44] + [12 + text_width(name, 11) for name in names])     # so that none is cut
         self.box = left, 24, size[0] - 12, size[1] - 40
         self.x = Scale(*x, self.box[0], self.box[2], logs[0])
-        self.y = Scale(*y, self.box[3], self.box[1], logs[1])
-        for value in self.y.ticks():
+        for value, name in zip(self.y.ticks(), names):
             self.line(self.box[0], self.y(value), self.box[2], self.y(value))
-            self.text(self.box[0] - 5, self.y(value) + 4, short(value), "end", 11, "soft")
+            self.text(self.box[0] - 5, self.y(value) + 4, name, "end", 11, "soft")
         for value in self.x.ticks():
+            half = text_width(short(value), 11) / 2
             self.line(self.x(value), self.box[3], self.x(value), self.box[3] + 4, "axis")
-            self.text(self.x(value), self.box[3] + 16, short(value), "middle", 11, "soft")
+            self.text(min(self.x(value), size[0] - 2 - half), self.box[3] + 16, short(value),
+                      "middle", 11, "soft")
         self.line(self.box[0], self.box[3], self.box[2], self.box[3], "axis")
         self.text((self.box[0] + self.box[2]) / 2, size[1] - 6, x_label, "middle", 11.5)
         self.text(4, 14, y_label, size=11.5)
