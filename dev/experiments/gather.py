@@ -40,20 +40,26 @@ def tokens_of(path, most=None):
 
 @functools.lru_cache(maxsize=None)
 def counts(path):
+    """How often each token occurs, each pair; how many kinds of tokens follow each; all of them."""
     data = tokens_of(path)
-    return Counter(data), Counter(zip(data, data[1:])), len(data), data[-1]
+    pairs = Counter(zip(data, data[1:]))
+    return Counter(data), pairs, Counter(a for a, _ in pairs), len(data), data[-1]
 
 
 @functools.lru_cache(maxsize=None)
 def floors(data, val, tokens, vocab):
     """Mean of -ln p over the tokens that a validation scores, for a model that knows how often each
     token occurs in the training data, and for one that knows how often it follows the token before.
-    As in train_attnvar, one is added to the counts of single tokens."""
-    single, pair, n, last = counts(data)
+    As in train_attnvar, one is added to the counts of single tokens, and pairs back off to them by
+    the number of different successors (Witten and Bell)."""
+    single, pair, kinds, n, last = counts(data)
     scored = tokens_of(val, tokens + 1)
     p = {b: (single[b] + 1) / (n + vocab) for b in set(scored)}
     unigram = sum(k * -math.log(p[b]) for b, k in Counter(scored[1:]).items())
-    bigram = sum(k * -math.log((pair[a, b] + 1) / (single[a] - (a == last) + vocab))
+    def after(a, b):
+        followed = single[a] - (a == last)
+        return (pair[a, b] + kinds[a] * p[b]) / (followed + kinds[a]) if followed else p[b]
+    bigram = sum(k * -math.log(after(a, b))
                  for (a, b), k in Counter(zip(scored, scored[1:])).items())
     return unigram / (len(scored) - 1), bigram / (len(scored) - 1)
 

@@ -17,7 +17,7 @@ import time
 from presets import ROOT, WHOLE, Refused
 
 SOLVED = 0.995          # the accuracy at which recall counts as solved: it rounds to 1.00
-ENDED = (0, 130, -signal.SIGTERM)       # the program's codes when it was not in error
+ENDED = (0, 130, 143, -signal.SIGTERM)      # the codes of a program that was not in error
 POLL = 0.1              # seconds between looks at a child
 PARENT = "ATTNVAR_SWEEP_PID"    # the sweep that must live as long as the run, if there is one
 # What trains: both take the same options and leave the same files.
