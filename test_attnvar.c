@@ -1377,6 +1377,34 @@ static void test_exp(void) {
 }
 
 // Everything a step computes, at any number of threads: bit for bit.
+// Some sums and angles are double in this build, too: here float would be wrong by 1e-7 and more.
+static void test_doubles(void) {
+    if (!wanted("sums and angles in double")) return;
+    Config c = config_of(&(Case){"SN", 20000, 16, 2, 2, 8, 4000, 1, 0, 0, 0});
+    Run r;
+    run_open(&r, &c, 12);
+    double loss = run_backward(&r), mean = 0, squares = 0, angles = 0, update = 0;
+    for (int n = 0; n < 4000; n++) mean += (double)r.m.losses[n] / r.m.scored;
+    for (size_t e = 0; e < r.m.parameters; e++) squares += (double)r.m.tensors[0].g[e] * (double)r.m.tensors[0].g[e];
+    double norm = gradient_norm(&r.m, 1, loss);
+    for (int a = 0; a < 4; a++) {                           // the last position, dh 8
+        double angle = 3999 * pow(10000, -2.0 * a / 8);
+        note(&angles, fabs((double)r.m.angles[3999 * 8 + 2 * a] - cos(angle)));
+        note(&angles, fabs((double)r.m.angles[3999 * 8 + 2 * a + 1] - sin(angle)));
+    }
+    // after one step m / (1 - b1) = g and v / (1 - b2) = g^2, so each weight moves by lr, whatever b2
+    AdamW adam = {0.9, 0.9999, 1e-20, 0, 0};
+    Tensor *t = r.m.norm;
+    for (size_t e = 0; e < t->size; e++) t->w[e] = 0, t->g[e] = (float)(1 + e);
+    adamw(&r.m, &adam, 1, 0.5, norm);
+    for (size_t e = 0; e < t->size; e++) note(&update, fabs((double)t->w[e] / -0.5 - 1));
+    double off = fabs(loss / mean - 1), off_norm = fabs(norm / sqrt(squares) - 1);
+    check(off <= 1e-12 && off_norm <= 1e-12 && angles <= 1e-7 && update <= 2e-6, "sums and angles in double",
+          "mean loss within %.1e, norm %.1e, RoPE at position 3999 %.1e, AdamW with beta2 0.9999 %.1e", off, off_norm,
+          angles, update);
+    run_close(&r);
+}
+
 static void test_threads(void) {
     static const int counts[] = {1, 2, 3, 4, 8};
     static const char *layers[] = {"SS", "MM", "AA", "NN", "RR", "FF", "EE", "SMANRFE"};
@@ -1460,6 +1488,7 @@ void float_tests(const char *filter, int *ran_passed, int *ran_failed) {
     test_saturated(1e-5, "float");
     test_causal("float");
     test_prefix("float");
+    test_doubles();
     test_threads();
     test_extreme_training();
     *ran_passed = passed, *ran_failed = failed;
@@ -1942,6 +1971,29 @@ static void test_init(void) {
 
 // The head's gradients, made in one piece and in pieces of three positions: with a table of its own,
 // and with one to which the embedding adds as well.
+// What the start-up block reports of memory, counted by hand.
+static void test_memory(void) {
+    if (!wanted("memory report")) return;
+    // V 65536: the logits of 256 positions at a time. R, so layer 1 keeps one row of q and k
+    Config c = config_of(&(Case){"SR", 65536, 16, 2, 1, 24, 64, 8, 0, 0, 0});
+    Model m;
+    int before = omp_get_max_threads();
+    model_plan(&m, &c);
+    size_t T = 64, C = 16, CKV = 8, rows = 9, mixers = 0;   // the anchor's row ends before layer 1's mixer returns
+    mixers += rows * T * (C + CKV + CKV + C + 2 * 2);       // q, k, v, o, stat (two heads)
+    mixers += T * (C + CKV + 2 * 2) + 8 * T * (CKV + C);    // one row of q, k and stat; v and o of the batch
+    omp_set_num_threads(1);
+    size_t one = work_bytes(&c);
+    omp_set_num_threads(3);
+    size_t three = work_bytes(&c);
+    omp_set_num_threads(before);
+    bool scratch = three > one && (three - one) % 2 == 0 && (three - one) / 2 >= map_floats(&c) * sizeof(float);
+    check(m.mixer_bytes == mixers * sizeof(float) && m.chunk == 256 && scratch, "memory report",
+          "mixers %zu bytes, expected %zu; logits of %d positions, expected 256; scratch %zu, with three threads %zu",
+          m.mixer_bytes, mixers * sizeof(float), m.chunk, one, three);
+    free(m.tensors), free(m.layer);
+}
+
 static void test_pieces(void) {
     const char *name = "gradients of the head in pieces";
     if (!wanted(name)) return;
@@ -2316,6 +2368,7 @@ int main(int argc, char **argv) {
     test_layouts();
     test_skip();
     test_init();
+    test_memory();
     test_pieces();
     test_json();
     test_data();

@@ -375,7 +375,7 @@ GROUPS = [
         ("adamw-decays-the-update", "adamw", "shrink * w[e] - step", "w[e] - shrink * step"),
     ]),
     # precision, and the memory report: sums and angles that are double in the float build, too
-    (["both golden float model", "both float"], [
+    (["double memory", "both sums and angles", "double golden double model rndembqk"], [
         ("norm-in-float", "sum_of_squares", "double lane[LANES]", "float lane[LANES]"),
         ("norm-of-tensors-in-float", "gradient_norm", "double sum = 0", "float sum = 0"),
         ("loss-mean-in-float", "head_pass", "double sum = 0", "float sum = 0"),
@@ -383,8 +383,7 @@ GROUPS = [
         ("correction-in-float", "adamw", "1 - pow(a->beta2, t)", "1 - (float)pow(a->beta2, t)"),
         ("report-mixers-last-layer", "carve", "m->mixer_bytes += ", "m->mixer_bytes = "),
         ("report-scratch-of-one-thread", "work_bytes", "omp_get_max_threads() * thread", "thread"),
-        ("memory-not-compared", "model_allocate", "have > 0 && (double)need > have", "false"),
-        ("chunk-of-all-positions", "model_plan", "fit < all ? fit : all", "all"),
+        ("chunk-of-few-positions", "model_plan", "if (fit < 256) fit = 256", "if (fit < 1) fit = 1"),
         ("qk-norm-of-anchor-rows", "qk_forward", "(size_t)M * m->T", "(size_t)M * m->c.seq"),
     ]),
 ]
