@@ -42,7 +42,7 @@ function nameOf(letters) {
   const even = [...letters].every((l, i) => (i % 2 === 1) === (l === 'S'));
   const simple = [...new Set(letters)].filter((l) => l !== 'S');
   if (even && simple.length === 1) return `${byLetter[simple[0]].name} + standard`;
-  return 'a mix of ' + [...new Set(letters)].map((l) => byLetter[l].name).join(', ');
+  return simple.length === 1 ? `${byLetter[simple[0]].name} and standard` : 'a mix';
 }
 
 function ticks(low, high, most) {
@@ -68,7 +68,8 @@ function spread(labels, apart, low, high) {
 
 // curves: {letters, points: [[x, y]..], marks: [[x, y]..]}; floors: {name, y}.
 function chart({curves, floors, xMax, yLow, yHigh, yName, width, height}) {
-  const narrow = width < 560, left = 48, right = narrow ? 62 : 120, top = 14, bottom = 38;
+  const longest = Math.max(2, ...curves.map((c) => Math.min(8, c.letters.length)));
+  const left = 48, right = 42 + 11 * longest, top = 14, bottom = 38;
   const X = (x) => left + (width - left - right) * x / xMax;
   const Y = (y) => top + (height - top - bottom) * (yHigh - Math.max(yLow, Math.min(yHigh, y))) / (yHigh - yLow);
   let svg = `<svg class="chart" viewBox="0 0 ${width} ${height}" aria-hidden="true" focusable="false">`;
@@ -123,8 +124,8 @@ function spark(curves, xMax, title) {
 }
 
 // The axis of a card: floors, the guess, what came out.
-function guessAxis({low, high, floors, guess, results, label}) {
-  const width = 560, height = results ? 128 : 92, X = (x) => 24 + (width - 48) * (Math.max(low, Math.min(high, x)) - low) / (high - low);
+function guessAxis({low, high, floors, guess, results, label, width}) {
+  const height = results ? 128 : 92, X = (x) => 24 + (width - 48) * (Math.max(low, Math.min(high, x)) - low) / (high - low);
   const base = 40, t = ticks(low, high, 8);
   let svg = `<svg class="chart" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(label)}">`;
   svg += `<line x1="24" x2="${width - 24}" y1="${base}" y2="${base}" stroke="var(--field)" stroke-width="2"/>`;
@@ -137,10 +138,10 @@ function guessAxis({low, high, floors, guess, results, label}) {
   }
   if (Number.isFinite(guess)) svg += `<path d="M${X(guess)} ${base} l-7 26 h14z" fill="var(--accent)"/><text x="${X(guess)}" y="${base + 44}" text-anchor="middle" style="fill:var(--accent);font-weight:700">your guess</text>`;
   if (results) {
-    const row = spread(results.map((r) => ({...r, y: X(r.value)})), 50, 30, width - 34);
+    const row = spread(results.map((r) => ({...r, y: X(r.value)})), Math.min(54, (width - 64) / results.length), 30, width - 34);
     for (const r of row) {
       svg += `<line x1="${X(r.value)}" y1="${base}" x2="${r.y}" y2="${base + 58}" stroke="${styleOf(r.letters).color}"/>` + mark(r.letters, X(r.value), base, 6) +
-        `<text class="label" x="${r.y}" y="${base + 70}" text-anchor="middle" style="fill:${styleOf(r.letters).color}">${r.letters}</text>` +
+        `<text class="label" x="${r.y}" y="${base + 70}" text-anchor="middle" style="fill:${styleOf(r.letters).color}">${r.label || r.letters}</text>` +
         `<text x="${r.y}" y="${base + 85}" text-anchor="middle">${r.value.toFixed(2)}</text>`;
     }
   }
@@ -177,13 +178,13 @@ function drawBlock() {
     ${wire('M352 92H400')}${wire('M352 148H376V104H400')}${wire('M480 92H505V134')}${wire('M352 204H505V175')}
     ${wire('M560 155H590V250H354')}${wire('M264 250H72')}
     <circle cx="60" cy="250" r="10" fill="var(--bg)" stroke="var(--accent)" stroke-width="2"/><text x="60" y="255" text-anchor="middle">+</text>
-    ${wire('M62 330H112')}${wire('M212 330H262')}${wire('M432 330H505V410H354')}${wire('M264 410H72')}
+    ${wire('M62 330H112')}${wire('M212 330H262')}${wire('M456 330H505V410H354')}${wire('M264 410H72')}
     <circle cx="60" cy="410" r="10" fill="var(--bg)" stroke="var(--accent)" stroke-width="2"/><text x="60" y="415" text-anchor="middle">+</text>
     ${box('h', 20, 12, 80, 'h')}${box('norm1', 114, 75, 98, 'RMSNorm')}
     ${box('q', 264, 75, 88, 'Wq → q', true)}${box('k', 264, 131, 88, 'Wk → k', true)}${box('v', 264, 187, 88, 'Wv → v')}
     ${box('rope', 402, 75, 78, 'RoPE')}${box('mix', 450, 138, 110, 'mix', true)}
     ${box('wo', 264, 233, 88, 'Wo')}${box('norm2', 114, 313, 98, 'RMSNorm')}
-    ${box('gate', 264, 313, 168, 'SiLU(Wgate) * Wup')}${box('down', 264, 393, 88, 'Wdown')}
-    <text x="400" y="480" style="fill:var(--M)"><tspan class="starred">*</tspan> all that the variants change</text>
+    ${box('gate', 264, 313, 192, 'SiLU(Wgate) * Wup')}${box('down', 264, 393, 88, 'Wdown')}
+    <text x="632" y="484" text-anchor="end" style="fill:var(--M)"><tspan class="starred">*</tspan> all that the variants change</text>
   </svg>`;
 }

@@ -104,7 +104,7 @@ function buildTable() {
   const head = COLUMNS();
   $('models').querySelector('thead').innerHTML = `<tr>${head.map((h) => `<th scope="col">${h || '<span class="sr">Actions</span>'}</th>`).join('')}</tr>`;
   $('models').querySelector('tbody').innerHTML = lab.models.map((m, i) => `<tr data-model="${i}">` +
-    `<td>${markSvg(m.letters)} ${letterButtons(m.letters, `layers of model ${i + 1}`)} ${escapeHtml(nameOf(m.letters))}${m.config.weights ? ' (loaded)' : ''}</td>` +
+    `<td>${markSvg(m.letters)} ${letterButtons(m.letters, `layers of model ${i + 1}`)} <span class="model-name">${escapeHtml(nameOf(m.letters))}</span>${m.config.weights ? ' (loaded)' : ''}</td>` +
     head.slice(1, -1).map(() => '<td></td>').join('') +
     `<td><span class="row-actions"><button type="button" data-act="save" aria-label="Save model ${i + 1}, ${m.letters}">save</button>` +
     `<button type="button" data-act="remove" aria-label="Remove model ${i + 1}, ${m.letters}">✕</button></span></td></tr>`).join('');
@@ -150,8 +150,7 @@ function curveOf(m) {
   const every = Math.max(1, Math.floor(n / 300));
   let smooth = NaN;
   for (let i = 0; i < n; i++) {
-    const keep = Math.min(0.95, 1 - 1 / (i + 1));
-    smooth = i ? keep * smooth + (1 - keep) * y[i] : y[i];
+    smooth = smoothed(smooth, y[i], i + 1);
     if (i % every === 0 || i === n - 1) out.push([m.steps[i], smooth]);
   }
   return out;
@@ -169,7 +168,9 @@ function drawCurves() {
   const floors = floorsOf(known && known.info, lab.task);
   const curves = lab.models.filter((m) => m.steps.length).map((m) => ({letters: m.letters, points: curveOf(m),
     marks: m.checks.map((c) => [c.step, recall ? c.accuracy : c.loss])}));
-  const wide = $('curves').clientWidth, width = Math.max(340, Math.min(1100, wide)), height = wide < 560 ? 330 : Math.max(360, width * 0.5);
+  // in units of the page's letters, so that those of the picture grow with them
+  const wide = $('curves').clientWidth, letter = parseFloat(getComputedStyle(document.body).fontSize) / 16;
+  const width = Math.max(340, wide / letter), height = Math.min(480, Math.max(330, width * 0.5));
   let yLow = 0, yHigh = recall ? 1 : 6;
   if (!recall && floors.length) {
     const ys = curves.flatMap((c) => [...c.points, ...c.marks]).map((p) => p[1]);

@@ -47,12 +47,13 @@ function drawCard(card) {
   if (card.done) {
     const value = card.value(card.needed), others = card.others ? card.others(card.needed, card.models) : [];
     results = card.id === 'worst' ? others : [{letters: card.models[0], value}, ...others];
-    if (card.id === 'skip') results = [{letters: 'MSMS', value: others[0].value}, {letters: 'S S', value}];
+    if (card.id === 'skip') results = [{letters: 'MSMS', value: others[0].value}, {letters: 'MSMS', label: 'skipped', value}];
   }
   const label = `Axis of the ${unit} from ${axis.low} to ${axis.high}` + (Number.isFinite(card.guess) ? `; your guess ${card.guess.toFixed(2)}` : '') +
-    (results ? '; ' + results.map((r) => `${r.letters} ${r.value.toFixed(2)}`).join(', ') : '');
-  box.querySelector('.axis-box').innerHTML = guessAxis({...axis, floors: cardFloors(card), guess: card.guess,
-    results: results && results.map((r) => ({...r, letters: r.letters.replace(' ', '')})), label});
+    (results ? '; ' + results.map((r) => `${r.label || r.letters} ${r.value.toFixed(2)}`).join(', ') : '');
+  const place = box.querySelector('.axis-box'), width = Math.max(280, place.clientWidth / (parseFloat(getComputedStyle(document.body).fontSize) / 16));
+  place.innerHTML = guessAxis({...axis, width, floors: cardFloors(card), guess: card.guess,
+    results, label});
 }
 
 let cardsWait = false;
@@ -86,8 +87,9 @@ function updateCards() {
     progress.textContent = '';
     const value = card.value(card.needed), off = value - card.guess, unit = card.reads === 'accuracy' ? '' : ' nats';
     const worst = card.id === 'worst' ? ` (${card.needed.filter((m) => m.accuracy < 0.5).map((m) => byLetter[m.letters[0]].name).join(' and ') || 'none'} stayed below 0.5)` : '';
+    const mixers = card.id !== 'skip' ? '' : ` Left out only the mixing of these two blocks, so that their second half stays: ${card.needed[0].skipMixers.toFixed(2)}.`;
     const verdict = Math.abs(off) < (unit ? 0.1 : 0.05) ? 'Very close.' : `It came out ${Math.abs(off).toFixed(2)}${unit} ${off > 0 ? 'higher' : 'lower'} than you guessed.`;
-    box.querySelector('.outcome').innerHTML = `<p>Your guess ${card.guess.toFixed(2)}; measured <b>${value.toFixed(2)}</b>${worst}. ${verdict} Seed ${card.needed[0].config.seed}.</p>` +
+    box.querySelector('.outcome').innerHTML = `<p>Your guess ${card.guess.toFixed(2)}; measured <b>${value.toFixed(2)}</b>${worst}. ${verdict}${mixers} Seed ${card.needed[0].config.seed}.</p>` +
       `<div class="why"><b>Why?</b> ${card.why}</div>`;
     drawCard(card);
   }
@@ -96,6 +98,11 @@ function updateCards() {
 function setUpLesson() {
   buildLesson();
   const list = $('lesson-cards');
+  let last = 0;
+  new ResizeObserver(() => {
+    if (list.clientWidth !== last) cards.forEach(drawCard);
+    last = list.clientWidth;
+  }).observe(list);
   list.addEventListener('input', (event) => {
     const box = event.target.closest('article'), card = cards[Number(box.dataset.card)], button = box.querySelector('button');
     card.guess = Number(event.target.value);

@@ -9,6 +9,12 @@ const workerUrl = URL.createObjectURL(new Blob([$('data-worker').textContent], {
 const cores = Math.max(1, navigator.hardwareConcurrency || 2);
 const QUANTUM = 250;            // milliseconds of training between two answers of a worker
 
+// A running mean over the last ten steps or so, over fewer at the start; count: from 1.
+function smoothed(before, now, count) {
+  const keep = count === 1 ? 0 : Math.min(0.9, (count - 1) / (count + 9));
+  return count === 1 ? now : keep * before + (1 - keep) * now;
+}
+
 // One model: its configuration, its worker, all that is known of it.
 class Model {
   constructor(config) {
@@ -80,8 +86,7 @@ class Model {
       this.steps.push(step);
       this.losses.push(loss);
       this.accuracies.push(accuracy);
-      const now = this.config.task === 'recall' ? accuracy : loss, keep = Math.min(0.95, 1 - 1 / step);
-      this.smooth = Number.isNaN(this.smooth) ? now : keep * this.smooth + (1 - keep) * now;
+      this.smooth = smoothed(this.smooth, this.config.task === 'recall' ? accuracy : loss, this.steps.length);
       this.step = step;
     }
     this.training = this.losses[this.losses.length - 1];
