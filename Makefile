@@ -13,6 +13,7 @@
 #   make readme-check   README's commands, run; what it says they print, compared
 #   make coverage   which lines the tests run (gcov)
 #   make web        the page dev/web/attnvar.html: train_attnvar.c as WebAssembly (clang, lld, wasi-libc)
+#   make mpi        train_attnvar on several machines: dev/scale/mpi_attnvar.c (mpicc)
 #   make golden     dev/golden made again by PyTorch and compared (golden-write: replaced)
 #
 #   PORTABLE=1      for any machine of this kind, not only this very one (no -march=native)
@@ -112,6 +113,11 @@ $(TOOLS) dev/test/tools_test: %: %.c dev/tools/tools.h train_attnvar.c .flags
 dev/tools/inspect_attnvar dev/test/tools_test: dev/tools/generate_attnvar.c
 dev/test/tools_test: dev/tools/inspect_attnvar.c
 
+# The same program under mpirun: dev/scale/README.md. mpicc must call the compiler that .flags is for.
+mpi: dev/scale/mpi_attnvar
+dev/scale/mpi_attnvar: dev/scale/mpi_attnvar.c train_attnvar.c .flags
+	mpicc $(WARN) $(OPT) $$(sed -n 1,2p .flags) $(CFLAGS) $< -o $@ $(LIBS)
+
 # Two at a time: first what is built, then what is tested.
 test:
 	@$(MAKE) -j2 test_attnvar train_attnvar tools dev/test/tools_test
@@ -207,7 +213,7 @@ web-check:
 	dev/test/web.sh
 
 clean:
-	rm -f train_attnvar test_attnvar train_debug test_debug *.o .flags .utf8.o dev/bench/bench \
+	rm -f train_attnvar test_attnvar train_debug test_debug dev/scale/mpi_attnvar *.o .flags .utf8.o dev/bench/bench \
 	      $(TOOLS) dev/test/tools_test
 
 .PHONY: always web web-check run quick recall table paper tools test test-model test-commands debug check static \

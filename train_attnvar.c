@@ -3224,12 +3224,13 @@ static FILE *open_log(const Settings *s, int step) {
     return log;
 }
 
-// Several processes can divide a step's batches among them (dev/scale): each is one RANK of RANKS,
-// and the macro adds up their gradients and losses. Here there is one.
+// Several processes can divide the rows of a batch among them (dev/scale/mpi_attnvar.c): each is
+// one RANK of RANKS, the macros add up their gradients and make them stop together. Here is one.
 #ifndef RANK
 #define RANK 0
 #define RANKS 1
 #define ADD_OVER_RANKS(m, loss) ((void)0)
+#define AGREE(signal) (signal)
 #endif
 
 // Before a run starts or goes on: the anchor, and all that the checkpoint has.
@@ -3337,13 +3338,13 @@ static _Noreturn void stop(const Settings *s, int step, int signal) {
 static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t *rng, int *inputs,
                          int *targets) {
     int B = m->c.batch, T = m->c.seq, N = s->accumulate;
+    int first = share(B, RANK, RANKS), mine = share(B, RANK + 1, RANKS) - first;
     double loss = 0;
     zero_gradients(m);
     for (int i = 0; i < N; i++) {
         read_training_batch(data, rng, B, T, inputs, targets);
-        if (i % RANKS != RANK) continue;            // another process's batch
-        model_forward(m, inputs, B, T);
-        loss += model_backward(m, targets) / N;
+        model_forward(m, inputs + (size_t)first * T, mine, T);
+        loss += model_backward(m, targets + (size_t)first * T) / N;
     }
     ADD_OVER_RANKS(m, &loss);
     float *g = m->tensors[0].g;
@@ -3375,7 +3376,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         now.step = step;
         double end = seconds(), rate = positions / (end - began);
         bool done = step == s->steps;
-        int stopped = interrupted;                          // read once: it may change at any time
+        int stopped = AGREE(interrupted);                   // read once: it may change at any time
         snprintf(what, sizeof what, "step %5d", step);
         if (step % s->log_every == 0 || done || step == first + 1) {
             long long left = (long long)((end - start) / (step - first) * (s->steps - step));

@@ -103,13 +103,17 @@ part_experiments() {
     check "the report: verdicts, pages, damaged input" python3 dev/test/test_report.py
     check "models of Hugging Face: losses, refusals, damage" python3 dev/test/test_hf.py
 }
+part_mpi() {
+    check "builds for MPI" make -s train_attnvar
+    check "several processes: losses, repetition, resuming, refusals" dev/test/mpi.sh ./train_attnvar
+}
 part_exercises() {
     check "exercises: stubs fail, solutions pass, wrong answers fail" make -s exercises-check
 }
 
 # The longest first, so that no core is idle in the end.
 parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang experiments mutations
-       exercises ports learning tokens notes"
+       exercises ports learning mpi tokens notes"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1
