@@ -591,8 +591,8 @@ def maps(results, group, layout, limit=4):
             x = room + (cell + room) * (i % columns) + 4
             y = 42 + room + (cell + room + 18) * (i // columns)
             kind = kinds[m["layer"] - 1] if m["layer"] <= len(kinds) else attn
-            svg.text(x, y - room - 2, f"layer {m['layer']} ({kind}), head {m['head']}", size=10.5,
-                     class_="soft")
+            svg.text(x - room, y - room - 2, f"layer {m['layer']}, {kind}, head {m['head']}",
+                     size=10.5, class_="soft")
             one_map(svg, kind, m, x, y, cell)
         found.append(svg)
     return found

@@ -37,7 +37,7 @@ h3{font-size:1.02rem;margin:1.4em 0 .4em}
 p,ul{max-width:46rem;margin:.5em 0}
 a{color:var(--link)}
 nav ul{columns:17rem;padding-left:1.1rem;font-size:.93rem}
-.lead{font-size:1.06rem}
+.lead{font-size:1.06rem;max-width:none}
 .note,.missing{color:var(--soft);font-size:.92rem}
 .missing{border-left:3px solid var(--line);padding-left:.7rem}
 .panels{display:flex;flex-wrap:wrap;gap:14px;margin:.8em 0}
@@ -70,10 +70,13 @@ th[aria-sort=descending] button::after{content:" \\2193"}
 gap:6px 26px;margin:.8em 0}
 .principles h2{font-size:1.08rem;margin:.5em 0 .1em;border:0;padding:0}
 .principles p{margin:.1em 0 .3em;font-size:.93rem}
+@media(min-width:1080px){.principles{grid-template-columns:1fr 1fr}
+.principles>div{display:grid;grid-template-columns:1fr 350px;gap:0 10px;align-content:start}
+.principles h2{grid-column:1/3}.principles p{max-width:none}}
 .principles svg{display:block;max-width:100%;height:auto}
-.findings{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
+.findings{columns:330px;column-gap:14px}
 .finding{background:var(--card);border:1px solid var(--line);border-left:5px solid var(--open);
-border-radius:6px;padding:10px 13px;font-size:.9rem;min-width:0}
+border-radius:6px;padding:10px 13px;font-size:.9rem;break-inside:avoid;margin:0 0 14px}
 .finding p{margin:.35em 0}.finding h3{margin:.1em 0 .3em;font-size:1rem}
 .finding ul{padding-left:1.1rem;margin:.3em 0}
 .badge{font-weight:700;font-size:.84rem;color:var(--open)}
@@ -218,10 +221,9 @@ def said(unit, x, error=None):
 def check_line(check):
     """A check with its value, bar, margin and error."""
     side = "above" if check.above else "below"
-    error = check.value.error
-    end = "" if error is not None else "; no error is known (one seed)"
-    return (f"{check.label} {said(check.unit, check.value.value)}; expected {side} "
-            f"{said(check.unit, check.bar)}; margin {said(check.unit, check.margin(), error)}{end}")
+    margin = f"; margin {said(check.unit, check.margin())}" if check.bar else ""
+    return (f"{check.label}: {said(check.unit, check.value.value, check.value.error)} (expected "
+            f"{side} {said(check.unit, check.bar) if check.bar else 0}{margin})")
 
 
 def part_checks(part, most):
@@ -246,7 +248,9 @@ def finding_card(judged):
         name = f" ({escape(part.label)})" if many and part.label else ""
         why = f": {escape(part.reason)}" if part.reason else ""
         head = f"<p>{part.verdict.capitalize()}{name}{why}</p>" if many else ""
-        body += f"{head}<ul>{part_checks(part, 3 if len(told) > 1 else 7)}</ul>"
+        body += f"{head}<ul>{part_checks(part, 3 if many else 7)}</ul>"
+        if any(check.value.error is None for check in part.checks):
+            body += "<p>One seed: no error is known.</p>"
     why = judged.reason if not many else ""
     why = f" ({escape(why)})" if why else ""
     if judged.verdict == OPEN:
@@ -272,7 +276,7 @@ def section_findings(results, judged):
 
 def section_deconstruction(results, judged):
     """The main figure, the table of Table 1, the order, of bytes and of tokens."""
-    body = ""
+    body = paragraph(summary(results, judged)) if results.mains else ""
     for group in results.mains:
         drawn = []
         for where, width in (("broad", 820), ("narrow", 350)):
@@ -613,7 +617,7 @@ def sentence(results, variants):
         for v in variants:
             shares = [(kept(g.mean, v, layout), g.unit + "s") for g in results.mains
                       if (v, layout) != ("mlp", "uniform")]
-            shares = [f"{100 * m.value:.0f} % on {unit}" for m, unit in shares if m]
+            shares = [f"{100 * m.value:.0f}\u00a0% on {unit}" for m, unit in shares if m]
             found += [f"{v} {', '.join(shares)}"] if shares else []
         return "; ".join(found)
     parts = [(name, told(layout)) for name, layout in (("alone", "uniform"),
@@ -730,8 +734,7 @@ def page(results, judged):
                         "“Deconstructing Attention” (arXiv 2510.11602) found at 500M parameters. "
                         f"Of its findings, {spelled(judged)}.", "lead")
             + opening(results) + paragraph(TERMS, "note")
-            + f'<nav aria-label="Contents"><ul>{contents}</ul></nav>'
-            + paragraph(summary(results, judged)) + f"{body}</main>"
+            + f'<nav aria-label="Contents"><ul>{contents}</ul></nav>{body}</main>'
             f"<script>{SCRIPT}</script></body></html>\n")
 
 
