@@ -386,6 +386,25 @@ GROUPS = [
         ("chunk-of-few-positions", "model_plan", "if (fit < 256) fit = 256", "if (fit < 1) fit = 1"),
         ("qk-norm-of-anchor-rows", "qk_forward", "(size_t)M * m->T", "(size_t)M * m->c.seq"),
     ]),
+    # section 4, with blocks beyond the first and maps that serve several rows
+    (["double mixer", "double golden double mixer rndembqk", "double golden double mixer approx", "double model double"], [
+        ("stat-of-neighbours-overlap", "stat_at", "+ t) * 2", "+ t) * 1"),
+        ("attend-stat-of-first-block", "attend_forward", "weigh(row, stat + stat_at(r, i0 + i, h",
+         "weigh(row, stat + stat_at(r, i, h"),
+        ("attend-norm-of-first-block", "attend_forward", "stat[stat_at(r, i0 + i, h, &m) + 1]",
+         "stat[stat_at(r, i, h, &m) + 1]"),
+        ("attend-last-key-lost", "attend_forward", "m.T, n, m.dh, keys)", "m.T, n, m.dh, keys - 1)"),
+        ("attend-values-of-first-row", "attend_forward", "packed_head(vp, user, kv", "packed_head(vp, r, kv"),
+        ("attend-back-stat-of-first-block", "attend_backward", "drow, stat + stat_at(r, i0 + i", "drow, stat + stat_at(r, i"),
+        ("attend-back-centre-of-first-block", "attend_backward", "here = at(user, i0 + i, h", "here = at(user, i, h"),
+        ("attend-back-map-of-future", "attend_backward", "memset(row + seen, 0, (size_t)(keys - seen)",
+         "memset(row + seen, 0, 0 * (size_t)(keys - seen)"),
+        ("attend-back-values-of-first-row", "attend_backward", "packed_head(vt, user, kv", "packed_head(vt, first, kv"),
+        ("attend-back-gradient-of-first-row", "attend_backward", "Mat gi = rows(g + at(user,", "Mat gi = rows(g + at(first,"),
+        ("attend-back-last-key-lost", "attend_backward", "m.T, n, m.dh, keys)", "m.T, n, m.dh, keys - 1)"),
+        ("taylor-tail-alone", "taylor_row", "z += x[j] = 1", "z = x[j] = 1"),
+        ("nonapprox-dk-adds-stale", "nonapprox_backward", "h % group != 0", "h != 0"),
+    ]),
 ]
 
 EQUIVALENT = []
