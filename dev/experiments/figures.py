@@ -361,22 +361,22 @@ def layer_means(results, group, attn, part, layout="uniform"):
 def heat(results, group, layout):
     """The eight indicators as a heatmap: a row a variant and layer, the darker, the larger beside
     the column's largest."""
-    of = {v: layer_means(results, group, v, "normalised", layout) for v in VARIANTS if v != "mlp"}
+    of = {v: layer_means(results, group, v, "normalised", layout) for v in VARIANTS
+          if v != "mlp" and (v, layout) != ("standard", "even")}
     rows = [(v, l, record) for v, layers in of.items() for l, record in layers.items()
             if all(record.get(name) for name in INDICATORS)]
     if not rows:
         return []
     top = {name: max([record[name].value for _, _, record in rows] + [1e-9])
            for name in INDICATORS}
-    names = ("entropy", "concen-", "diver-", "sink", "self", "1 back", "2 back", "3 back")
-    svg = Svg(350, 64 + 17 * len(rows) + 5 * len({v for v, _, _ in rows}),
+    names = ("entropy", "concentration", "diversity", "sink", "self", "1 back", "2 back", "3 back")
+    svg = Svg(350, 104 + 17 * len(rows) + 5 * len({v for v, _, _ in rows}),
               f"Indicators of the attention maps, {layout}, {group.kind}")
     svg.text(12, 18, f"{layout}, {group.kind}", size=13, font_weight="600")
     for c, name in enumerate(names):
-        svg.text(120 + 29 * c, 38, name, "middle", 9.5, "soft")
-        if name.endswith("-"):
-            svg.text(120 + 29 * c, 48, "tration" if c == 1 else "sity", "middle", 9.5, "soft")
-    y, last = 52, None
+        x = 124 + 29 * c
+        svg.text(x, 92, name, size=10.5, class_="soft", transform=f"rotate(-90 {x} 92)")
+    y, last = 92, None
     for v, l, record in rows:
         y += 5 if v != last else 0
         if v != last:

@@ -20,7 +20,7 @@ import paper
 from findings import (DIFFERS, KEPT_HYBRID, NO, ONE_SEED, OPEN, UNMEASURED, YES, context_losses,
                       judge_all, kept, order_by_seed, paper_kept)
 from paper import SIMPLE, VARIANTS
-from results import INDICATORS, BadInput, Results
+from results import BadInput, Results
 from svg import FONT, STYLE, Plot, escape, swatch
 
 PAGE_STYLE = """
@@ -421,18 +421,6 @@ def section_indicators(results, judged):
                   "on: the weight on the token itself, on the one before (the paper's locfoc). mlp "
                   "has no map. Look at 1 back and entropy: who looks at near tokens, who "
                   "everywhere.")
-    rows = []
-    for group in results.mains:
-        for v in (v for v in VARIANTS if v != "mlp"):
-            raw = figures.layer_means(results, group, v, "raw")
-            place_of = figures.layer_means(results, group, v, "normalised")
-            for l in raw:
-                rows.append([group.kind, v, str(l)]
-                            + [cell(place_of.get(l, {}).get(n), 3) for n in INDICATORS[:3]]
-                            + [cell(raw[l].get(n), 3) for n in INDICATORS[3:]])
-    if rows:
-        body += table(["cut into", "variant", "layer", *INDICATORS], rows, "The same numbers of "
-                      "the uniform models; the first three as places in their ranges.")
     return "indicators", "Indicators of attention maps (Fig. 1)", body
 
 
@@ -610,21 +598,32 @@ def join(names):
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
 
 
+def span(shares):
+    """From the least to the most of some shares: 92 to 126 %."""
+    low, high = (f"{100 * pick(m.value for m in shares):.0f}" for pick in (min, max))
+    return f"{low}\u00a0%" if low == high else f"{low} to {high}\u00a0%"
+
+
+def keeps(results, variants, layout):
+    """92 % on bytes and 120 % on tokens; empty if nothing is known."""
+    parts = []
+    for g in results.mains:
+        shares = [m for v in variants for m in [kept(g.mean, v, layout)] if m]
+        parts += [f"{span(shares)} on {g.unit}s"] if shares else []
+    return " and ".join(parts)
+
+
 def sentence(results, variants):
     """What the variants of a principle keep, in one sentence."""
-    def told(layout):
-        found = []
-        for v in variants:
-            shares = [(kept(g.mean, v, layout), g.unit + "s") for g in results.mains
-                      if (v, layout) != ("mlp", "uniform")]
-            shares = [f"{100 * m.value:.0f}\u00a0% on {unit}" for m, unit in shares if m]
-            found += [f"{v} {', '.join(shares)}"] if shares else []
-        return "; ".join(found)
-    parts = [(name, told(layout)) for name, layout in (("alone", "uniform"),
-                                                       ("between standard layers", "even"))]
-    said = ". ".join(f"{name.capitalize() if i else name}: {text}"
-                     for i, (name, text) in enumerate(part for part in parts if part[1]))
-    return f"Kept of what mixing gains, {said}." if said else ""
+    alone = "" if variants == ("mlp",) else keeps(results, variants, "uniform")
+    hybrid = keeps(results, variants, "even")
+    name = " and ".join(variants)
+    parts = [f"alone, {name} keep{'s' * (len(variants) == 1)} {alone} of what mixing gains"] \
+        if alone else []
+    parts += [f"between standard layers {'' if alone else name + ' keeps '}{hybrid}"] \
+        if hybrid else []
+    said = "; ".join(parts)
+    return said[:1].upper() + said[1:] + "." if said else ""
 
 
 def mlp_sentence(results):
@@ -633,10 +632,13 @@ def mlp_sentence(results):
     for g in results.mains:
         m, floor = g.mean("mlp", "uniform"), g.floor("bigram_floor")
         if m and floor:
-            parts.append(f"at {m.value:.2f} nats a {g.unit} (the {g.unit} before, alone, tells "
-                         f"{floor.value:.2f})")
+            parts.append(f"{m.value:.2f} nats a {g.unit}, where the {g.unit} before alone tells "
+                         f"{floor.value:.2f}")
     said = sentence(results, ("mlp",))
-    return f"Without it (mlp), a model ends {' and '.join(parts)}. {said}" if parts else said
+    if not parts:
+        return said
+    return (f"Without it (mlp) a model ends at {', and at '.join(parts)}"
+            + (f"; {said[0].lower()}{said[1:]}" if said else "."))
 
 
 def opening(results):
