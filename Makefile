@@ -42,8 +42,9 @@ LIBOMP   = '-I/opt/homebrew/opt/libomp/include -L/opt/homebrew/opt/libomp/lib' \
            '-I/opt/local/include/libomp -L/opt/local/lib/libomp'
 # On Windows paths and arguments are UTF-8 if a program's manifest says so.
 UTF8     = <assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1.0"><application> \
-           <windowsSettings xmlns="http://schemas.microsoft.com/SMI/2019/WindowsSettings"> \
-           <activeCodePage>UTF-8</activeCodePage></windowsSettings></application></assembly>
+           <windowsSettings><activeCodePage \
+           xmlns="http://schemas.microsoft.com/SMI/2019/WindowsSettings">UTF-8</activeCodePage> \
+           </windowsSettings></application></assembly>
 
 .flags: Makefile always
 	@[ -z '$(filter Makefile,$?)' ] && [ "$$(sed -n 4p $@)" = $(FOR) ] && exit; \
