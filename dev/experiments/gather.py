@@ -18,8 +18,8 @@ from presets import ROOT, WHOLE
 
 COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,"
            "min_lr,warmup,seed,qk_norm,pairs,data,vocab,engine,parameters,status,error,last_step,"
-           "train_loss,val_loss,bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,solved_step,"
-           "chance_loss,unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
+           "train_loss,val_loss,bits_per_byte,perplexity,skip_mixers,skip_blocks,recall_accuracy,"
+           "solved_step,chance_loss,unigram_floor,bigram_floor,seconds,tokens_per_second,threads").split(",")
 POINTS = 100            # of a training curve
 
 
@@ -62,6 +62,17 @@ def floors(data, val, tokens, vocab):
     bigram = sum(k * -math.log(after(a, b))
                  for (a, b), k in Counter(zip(scored, scored[1:])).items())
     return unigram / (len(scored) - 1), bigram / (len(scored) - 1)
+
+
+@functools.lru_cache(maxsize=None)
+def bytes_each(val, tokenizer, tokens):
+    """The mean length in bytes of the tokens that a validation scores."""
+    if not tokenizer:
+        return 1
+    with open(os.path.join(ROOT, tokenizer)) as file:
+        length = [len(line.split()[0]) // 2 for line in file]
+    scored = tokens_of(val, tokens + 1)[1:]
+    return sum(length[token] for token in scored) / len(scored)
 
 
 # ---- one run -------------------------------------------------------------------------------------
@@ -107,9 +118,11 @@ def trained_cells(folder, run):
 
 
 def measured(folder, run, name):
-    """What an instrument printed, if this run wants it and it was measured."""
+    """What an instrument printed, if this run wants it and it was measured. measure_torch.py leaves
+    inspect.json beside eval.json."""
+    beside = name == "inspect.json" and "--inspect" in run["measures"].get("eval.json", [])
     return onerun.read_json(onerun.path_of(folder, run["name"], name)) \
-        if name in run["measures"] else None
+        if name in run["measures"] or beside else None
 
 
 def evaluated_cells(folder, run):
@@ -120,7 +133,10 @@ def evaluated_cells(folder, run):
     by_skip = {result["skip"]: result for result in evaluation["results"]}
     whole = by_skip["none"]
     unigram, bigram = floors(s["data"], s["val"], whole["tokens"], s["vocab"] or 256)
-    return {"val_loss": number(whole["loss"]), "bits_per_byte": number(whole["bits_per_byte"]),
+    bits = whole.get("bits_per_byte")
+    if bits is None:
+        bits = whole["loss"] / math.log(2) / bytes_each(s["val"], s["tokenizer"], whole["tokens"])
+    return {"val_loss": number(whole["loss"]), "bits_per_byte": number(bits),
             "perplexity": number(whole["perplexity"]),
             "skip_mixers": number(by_skip.get("mixers", {}).get("loss")),
             "skip_blocks": number(by_skip.get("blocks", {}).get("loss")),
@@ -165,8 +181,8 @@ def details_of(folder, run):
     if evaluation and "loss_by_position" in evaluation["results"][0]:
         details["loss_by_position"] = [round(x, 5) for x in
                                        evaluation["results"][0]["loss_by_position"]]
-    context = measured(folder, run, "eval-context.json")
-    if context:
+    context = measured(folder, run, "eval-context.json") or evaluation
+    if context and "context" in context["results"][0]:
         details["context"] = [[c["context"], c["loss"]] for c in context["results"][0]["context"]]
     inspect = measured(folder, run, "inspect.json")
     cost = measured(folder, run, "inspect-cost.json")

@@ -23,7 +23,7 @@ PARENT = "ATTNVAR_SWEEP_PID"    # the sweep that must live as long as the run, i
 # What trains: both take the same options and leave the same files.
 ENGINES = {"c": [os.path.join(ROOT, "train_attnvar")],
            "torch": [os.environ.get("ATTNVAR_PYTHON", sys.executable),
-                     os.path.join(ROOT, "dev", "scale", "attnvar_torch.py"), "--bf16"]}
+                     os.path.join(ROOT, "dev", "scale", "attnvar_torch.py"), "--bf16", "--compile"]}
 
 
 class Stopped(Exception):
@@ -152,9 +152,9 @@ class Worker:
                 return
         raise Stopped
 
-    def call(self, arguments, output, over=lambda: False):
+    def call(self, arguments, output, over=lambda: False, threads=True):
         """Runs a program to its end, or until over(). Returns its exit code and what it said."""
-        arguments = arguments + ["--threads", str(self.threads)]
+        arguments = arguments + ["--threads", str(self.threads)] * threads
         environment = dict(os.environ, OMP_NUM_THREADS=str(self.threads))
         with open(self.at("stderr.txt"), "w+") as errors:
             child = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=output,
@@ -181,8 +181,8 @@ class Worker:
     def train_command(self):
         s = self.run["settings"]
         names = ["attn", "layout", "size", "layers", "dim", "heads", "kv_heads", "ffn", "seq",
-                 "batch", "steps", "lr", "min_lr", "warmup", "seed", "data", "val", "pairs",
-                 "vocab", "eval_every", "eval_batches"]
+                 "batch", "steps", "lr", "min_lr", "warmup", "beta2", "seed", "data", "val",
+                 "pairs", "vocab", "eval_every", "eval_batches"]
         command = []
         for name in names:
             if s[name] is not None:
@@ -215,7 +215,19 @@ class Worker:
 
     # ---- measuring -------------------------------------------------------------------------------
 
+    def measure_on_gpu(self, args):
+        """It leaves its files in the run's folder by itself."""
+        program = os.path.join(ROOT, "dev", "scale", args[0] + ".py")
+        with open(os.devnull, "w") as output:
+            code, said = self.call(ENGINES["torch"][:1] + [program, self.at()] + args[1:], output,
+                                   threads=False)
+        if code:
+            raise Failed(f"{args[0]}: {said}")
+
     def measure(self, name, args):
+        if args[0] == "measure_torch":
+            self.measure_on_gpu(args)
+            return
         words = [os.path.join(ROOT, "dev", "tools", args[0]), self.at()] + args[1:] + ["--json"]
         words = [self.at("maps") if word == "maps" else word for word in words]
         with open(self.at("stdout.txt"), "w+") as output:

@@ -41,8 +41,8 @@ PROMPT = "It was "
 
 # What names a run: every setting that changes its result. The number of threads does not.
 SETTINGS = ["task", "size", "attn", "layout", "layers", "dim", "heads", "kv_heads", "ffn", "seq",
-            "batch", "steps", "lr", "min_lr", "warmup", "seed", "qk_norm", "pairs", "vocab",
-            "data", "val", "tokenizer", "engine", "eval_every", "eval_batches", "patience"]
+            "batch", "steps", "lr", "min_lr", "warmup", "beta2", "seed", "qk_norm", "pairs",
+            "vocab", "data", "val", "tokenizer", "engine", "eval_every", "eval_batches", "patience"]
 WHOLE = ["layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps", "warmup", "seed",
          "pairs", "vocab", "eval_every", "eval_batches"]
 
@@ -101,7 +101,7 @@ class Grid:
         s = {name: int(value) if value == int(value) else value
              for name, value in self.sizes[size].items() if name != "beta2"}
         s.update(task="text", size=size, attn=attn, layout=layout, seed=seed, qk_norm=0,
-                 pairs=None, patience=0, eval_batches=4, engine="c")
+                 pairs=None, patience=0, eval_batches=4, engine="c", beta2=None)
         s.update(self.own or CORPORA[corpus])
         s.update(over)
         if s["task"] == "recall":
@@ -117,7 +117,8 @@ class Grid:
         settings = {name: s[name] for name in SETTINGS}
         name = self.name(settings)
         run = self.runs.setdefault(name, {"name": name, "settings": settings, "measures": {}})
-        more = ["--tokenizer", settings["tokenizer"]] if settings["tokenizer"] else []
+        more = ["--tokenizer", settings["tokenizer"]] if settings["tokenizer"] and \
+            settings["engine"] == "c" else []
         run["measures"].update({file: words + more for file, words in dict(measures).items()})
 
     def name(self, s):
@@ -182,15 +183,15 @@ def recall(grid, seeds, steps=None):
                      **dict(RECALL, steps=steps or RECALL["steps"]))
 
 
-def text(grid, seeds, size, steps=None, corpus="bytes", windows=0, **over):
+def text(grid, seeds, size, steps=None, corpus="bytes", **over):
     """The 13 models at a size; the first seed is looked at closely."""
     over.update({"steps": steps} if steps else {})
-    seq = over.get("seq", int(grid.sizes[size]["seq"]))
+    seq = int(grid.sizes[size]["seq"])
     for seed in seeds:
         first = seed == seeds[0]
         for attn, layout in models():
             grid.add(attn, layout, size, seed, **over, corpus=corpus, measures=measures_of(
-                attn, layout, windows, seq, look=first, context=first,
+                attn, layout, 0, seq, look=first, context=True,
                 maps=first and ("tokens" in corpus or layout == "uniform")))
 
 
@@ -215,22 +216,38 @@ def paper(grid, seeds, steps=None):
         text(grid, seeds[:1], size, steps)
 
 
-# On a GPU, by dev/scale/attnvar_torch.py. Of each size: its recipe, how many runs share the GPU. The
-# rates were chosen on standard.
+# On a GPU, by dev/scale/attnvar_torch.py. Of each size: its recipe, how many runs share the GPU.
+# The rates were chosen on standard.
 SCALE = {
-    "tiny": {"seq": 512, "batch": 32, "steps": 1500, "lr": 3e-3},
-    "small": {"seq": 512, "batch": 32, "steps": 1500, "lr": 2e-3},
-    "10m": {"seq": 512, "batch": 32, "steps": 1500, "lr": 1e-3},
-    "70m": {"seq": 1024, "batch": 32, "steps": 2000, "lr": 6e-4},
+    "tiny": {"seq": 512, "batch": 32, "steps": 1221, "lr": 3e-3},
+    "small": {"seq": 512, "batch": 32, "steps": 1221, "lr": 2e-3},
+    "10m": {"seq": 512, "batch": 32, "steps": 1221, "lr": 1e-3},
+    "70m": {"seq": 1024, "batch": 32, "steps": 1832, "lr": 8e-4, "beta2": 0.99},
 }
-WINDOWS = {"tiny": 0, "small": 0, "10m": 256, "70m": 64}
 SIDE_BY_SIDE = {"tiny": 8, "small": 8, "10m": 4, "70m": 2}
 
 
+def measures_on_gpu(layout, seq, look=False):
+    """The same by dev/scale/measure_torch.py, which leaves both files at once."""
+    words = ["measure_torch"] + (["--skip"] if layout != "uniform" else [])
+    if look:
+        lengths = [2 ** k for k in range(20) if 2 ** k <= seq]
+        words += ["--context", ",".join(map(str, lengths)), "--inspect", "16"]
+    return {"eval.json": words}
+
+
+def scale_run(grid, attn, layout, size, seed, steps, look=False, corpus="eltec-tokens", **over):
+    recipe = dict(SCALE[size], engine="torch", **over)
+    recipe.update(eval_every=max(1, (steps or recipe["steps"]) // 5))
+    recipe.update({"steps": steps} if steps else {})
+    grid.add(attn, layout, size, seed, corpus=corpus, **recipe,
+             measures=measures_on_gpu(layout, recipe["seq"], look))
+
+
 def scale(grid, seeds, size, steps=None, corpus="eltec-tokens"):
-    over = dict(SCALE[size], engine="torch")
-    usual = over.pop("steps")
-    text(grid, seeds, size, steps or usual, corpus, WINDOWS[size], **over)
+    for seed in seeds:
+        for attn, layout in models():
+            scale_run(grid, attn, layout, size, seed, steps, seed == seeds[0], corpus)
 
 
 def scale_of(size):
@@ -244,24 +261,19 @@ def scale_bytes(grid, seeds, steps=None):
 
 
 def scale_layouts(grid, seeds, steps=None):
-    over = dict(SCALE["small"], engine="torch", layers=8, size="small", corpus="eltec-tokens")
-    over.update({"steps": steps} if steps else {})
     for seed in seeds:
-        grid.add("standard", seed=seed, **over, measures=measures_of("standard", "uniform", 0))
+        scale_run(grid, "standard", "uniform", "small", seed, steps, layers=8)
         for attn in ("rndembqk", "nonapprox"):
             for layout in ["uniform"] + LAYOUTS:
-                grid.add(attn, layout, seed=seed, **over, measures=measures_of(attn, layout, 0))
+                scale_run(grid, attn, layout, "small", seed, steps, layers=8)
 
 
 def scale_options(grid, seeds, steps=None):
-    over = dict(SCALE["10m"], engine="torch", size="10m", corpus="eltec-tokens")
-    over.update({"steps": steps} if steps else {})
     for seed in seeds:
         for option in ({"qk_norm": 1}, {"kv_heads": 2}):
             for attn in ("standard", "nonapprox", "rndembqk"):
                 for layout in ("uniform", "even")[:1 if attn == "standard" else 2]:
-                    grid.add(attn, layout, seed=seed, **over, **option,
-                             measures=measures_of(attn, layout, WINDOWS["10m"]))
+                    scale_run(grid, attn, layout, "10m", seed, steps, **option)
 
 
 BUILD = {"quick": quick, "recall": recall, "table": table, "paper": paper,
