@@ -74,6 +74,9 @@ function drawMaps() {
   // at first the last position, or the first question of recall
   if (look.row < 0 || look.row >= n) look.row = lab.task === 'recall' ? Math.min(n - 1, lab.size === 'recall' ? 12 : 16) : n - 1;
   $('look-row').value = Math.max(0, look.row);
+  $('look-column').max = Math.max(0, look.row);
+  $('look-column').value = look.column;
+  $('look-column').setAttribute('aria-valuetext', look.column < 0 ? 'the largest weight' : `position ${look.column + 1}`);
   const says = [];
   [0, 1].forEach((side) => {
     const panel = $('maps').children[side], a = look.answers[side], m = lab.models[look.pair[side]];
@@ -231,6 +234,7 @@ function setUpInside() {
   $('look-layer').addEventListener('change', (event) => { look.layer = Number(event.target.value); insideSoon(true); drawSparks(); saveHash(); });
   $('look-head').addEventListener('change', (event) => { look.head = Number(event.target.value); insideSoon(true); saveHash(); });
   $('look-row').addEventListener('input', (event) => { look.row = Number(event.target.value); look.column = -1; drawMaps(); });
+  $('look-column').addEventListener('input', (event) => { look.column = Number(event.target.value); drawMaps(); });
   const maps = $('maps');
   maps.addEventListener('change', (event) => {
     look.pair[Number(event.target.closest('.map').dataset.side)] = Number(event.target.value);

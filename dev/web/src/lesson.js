@@ -90,6 +90,7 @@ function updateCards() {
     const mixers = card.id !== 'skip' ? '' : ` Left out only the mixing of these two blocks, so that their second half stays: ${card.needed[0].skipMixers.toFixed(2)}.`;
     const verdict = Math.abs(off) < (unit ? 0.1 : 0.05) ? 'Very close.' : `It came out ${Math.abs(off).toFixed(2)}${unit} ${off > 0 ? 'higher' : 'lower'} than you guessed.`;
     box.querySelector('.outcome').innerHTML = `<p>Your guess ${card.guess.toFixed(2)}; measured <b>${value.toFixed(2)}</b>${worst}. ${verdict}${mixers} Seed ${card.needed[0].config.seed}.</p>` +
+      (card.expect(card.needed, card.needed[0].info.floors) ? '' : '<p><b>This run came out differently from most:</b> the reason below does not explain it. Another seed, in the laboratory, shows which of the two is chance.</p>') +
       `<div class="why"><b>Why?</b> ${card.why}</div>`;
     drawCard(card);
   }

@@ -6,7 +6,7 @@ function setUpBlock() {
   $('block-drawing').innerHTML = drawBlock();
   const show = (id) => {
     const [title, says, equation] = BOXES[id];
-    $('block-says').innerHTML = `<b>${escapeHtml(title)}</b><br>${escapeHtml(says)}${equation ? `<code>${escapeHtml(equation)}</code>` : ''}`;
+    $('block-says').innerHTML = `<b>${escapeHtml(title)}</b><br>${escapeHtml(says)}${equation ? `<code>${escapeHtml(equation)}</code>` : ''}${'q k mix'.split(' ').includes(id) ? '<a href="#inside">See it with numbers</a>' : ''}`;
     for (const g of $('block-drawing').querySelectorAll('.box')) {
       g.classList.toggle('on', g.dataset.box === id);
       g.setAttribute('aria-pressed', g.dataset.box === id);

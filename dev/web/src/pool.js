@@ -45,6 +45,7 @@ class Model {
       this.total = info.steps;
       return info;
     });
+    this.ready.catch(() => {});                 // whoever waits for it hears of it
     return this.ready;
   }
 

@@ -203,7 +203,12 @@ function setUpShare() {
     showClass();
   });
   window.addEventListener('hashchange', () => {
-    if (location.hash === hashNow || document.getElementById(location.hash.slice(1))) return;
+    if (location.hash === hashNow) return;
+    if (document.getElementById(location.hash.slice(1))) {         // a link within the page: keep the configuration
+      hashNow = '';
+      saveHash();
+      return;
+    }
     hashNow = location.hash;
     tellWrong(readHash(location.hash));
   });
