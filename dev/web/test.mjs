@@ -167,6 +167,9 @@ const all = {
     check(await browser.run('location.hash') === made, 'the address bar holds it');
     await open(made);
     check(await browser.run('attnvar.makeHash()') === made, 'the made address gives itself');
+    await browser.run('document.querySelector("nav a").click()');
+    await browser.until(`location.hash === ${JSON.stringify(made)}`, 5);
+    check(true, 'a link within the page leaves the configuration in the address');
     await open('#task=chess&steps=-3&models=SSSS.XYZ.MM&rate=9&layer=77');
     const wrong = await browser.run('document.getElementById("lab-error").textContent');
     check(['task=chess', 'steps=-3', 'model XYZ', 'model MM', 'rate=9', 'layer=77'].every((w) => wrong.includes(w)) && (await json('attnvar.lab.models.map((m) => m.letters)')).join() === 'SSSS',
@@ -298,6 +301,12 @@ const all = {
     await browser.run('document.querySelector("article[data-card=\\"2\\"] input").focus()');
     await browser.key('ArrowRight', 'ArrowRight', 39);
     check(await browser.run('!document.querySelector("article[data-card=\\"2\\"] button").disabled && document.querySelector("article[data-card=\\"2\\"] input").getAttribute("aria-valuetext")') === '0.51', 'a guess is made by the arrow keys');
+    // a map answers the pointer as well: row 5, column 3
+    const [x, y] = await json(`(() => { const c = document.querySelector('#maps canvas'); c.scrollIntoView({block: 'center', behavior: 'instant'}); const r = c.getBoundingClientRect(), n = attnvar.look.answers[0].n, cell = Math.min(r.width, r.height) / (n + 1.2), at = (i) => i * cell;
+      return [r.right - (n - 2.5) * (r.width - 30) / n, r.bottom - 2 - (n - 4.5) * (r.width - 30) / n]; })()`);
+    await browser.send('Input.dispatchMouseEvent', {type: 'mouseMoved', x, y});
+    const [row, column] = await json('[attnvar.look.row, attnvar.look.column]');
+    check(row >= 3 && row <= 5 && column >= 1 && column <= 3, 'a map answers the pointer', `row ${row + 1}, column ${column + 1}: ${await browser.run('document.querySelector("#maps .arithmetic").textContent')}`);
     // hidden behind another tab it goes on
     await browser.run('attnvar.change({steps: 100000}), attnvar.setModels(["MM"]), attnvar.play()');
     await browser.until('attnvar.lab.models[0].step > 2', 30);
