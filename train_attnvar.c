@@ -132,6 +132,9 @@ typedef float float32;      // four bytes on disk, also where the tests make eve
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
+// Where part p of n things begins, of `parts`; it ends where the next one's begins.
+static int share(int n, int p, int parts) { return (int)((long long)n * p / parts); }
+
 #ifndef PROGRAM                 // the programs in dev/tools include this file under their own names
 #define PROGRAM "train_attnvar"
 #endif
@@ -273,20 +276,19 @@ static uint64_t random_stream(uint64_t seed, int stream) {
 //
 //     c = c0 + a b        a (M,K), b (K,N), c (M,N)
 //
-// Every projection, the head and all products of attention are this one routine. It is fast for
-// four reasons.
-//   - Registers. The innermost loop keeps an MR x NR tile of c in registers and adds one outer
-//     product a[:,k] b[k,:] to it a step: MR + NR loads feed MR*NR multiply-adds.
-//   - Packing. Panels of NR columns of b are copied first, so that the inner loop reads them with
-//     stride one. Packing also turns any orientation (b transposed or not) and any right edge
-//     (zeros beyond N) into the same case. A copy of a, in panels of MR rows, pays only if more
-//     than FEW panels of b use it; else a is read where it lies.
-//   - Blocks. A tile needs a panel of b, KC x NR, and one of a, MR x KC. The panel of b stays in
-//     the first cache (16 KB with AVX2) while the GROUP panels of a that wait in the second (48 KB)
-//     pass by it; then comes the next. Depth beyond KC is left for another round.
-//   - Threads. They pack a block of b together and divide the tiles of c among themselves.
+// Every projection, the head and the blocks of attention call this. It is fast for four reasons.
+//   - Registers. An MR x NR tile of c stays in registers. Each step adds the outer product
+//     a[:,k] b[k,:] to it: MR + NR loads feed MR*NR multiply-adds.
+//   - Packing. Panels of NR columns of b are copied first, so that the inner loop reads with stride
+//     one; any orientation of b and any right edge (zeros beyond N) become the same case. Panels of
+//     MR rows of a are copied if more than FEW panels of b use them (2, if a is transposed: its
+//     rows lie far apart in memory), else read where they lie.
+//   - Blocks. KC rows of a panel of b stay in the first cache (16 KB with AVX2) while GROUP panels
+//     of a, from the second (48 KB), pass by. K beyond KC is handled in later passes.
+//   - Threads. They pack a block of b together. Then each takes one unit of c, some tiles, after
+//     another, so that a thread which is held up takes fewer.
 // Each element of c is c0, plus the sum over the first KC of k, plus that over the next KC, and so
-// on, each in order, whoever computes it. So the result does not depend on the number of threads.
+// on, whoever computes it: the result does not depend on the number of threads.
 // ------------------------------------------------------------------------------------------------
 
 #if defined __AVX512F__
@@ -308,11 +310,15 @@ enum { VECTOR_BYTES = sizeof(float), MR = 4 };
 enum { VL = VECTOR_BYTES / sizeof(float), NV = 2, NR = NV * VL };
 #ifdef __GNUC__
 typedef float vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias));
+#define INLINE inline __attribute__((always_inline))
+#define PREFETCH(p) __builtin_prefetch(p, 1)
 #else
 typedef float vec;
+#define INLINE inline
+#define PREFETCH(p) ((void)0)
 #endif
 
-enum { KC = 256, NC = 2048, GROUP = 8, FEW = 4 };
+enum { KC = 256, NC = 2048, BLOCK = NC * KC, GROUP = 8, FEW = 8 };   // BLOCK: floats of b
 
 // A view of a matrix: element (i, j) is p[i*rs + j*cs].
 typedef struct {
@@ -321,9 +327,15 @@ typedef struct {
 } Mat;
 static Mat rows(const float *p, size_t ld) { return (Mat){p, ld, 1}; }          // as it is stored
 static Mat transposed(const float *p, size_t ld) { return (Mat){p, 1, ld}; }    // its transpose
+static Mat transpose(Mat x) { return (Mat){x.p, x.cs, x.rs}; }
+static Mat view(Mat x, size_t i, size_t j) {            // from element (i, j) on
+    return (Mat){x.p + i * x.rs + j * x.cs, x.rs, x.cs};
+}
 
-// One panel: out[k*width + w] = x(w, k) for w < n, zero for n <= w < width. The three loops differ
-// in what the compiler may know: that it copies rows of a known length, or transposes columns.
+static int whole_panels(int n) { return (n + NR - 1) / NR * NR; }
+
+// One panel: out[k*width + w] = x(w, k) for w < n, zero for n <= w < width. The first two loops
+// tell the compiler more: that it copies rows of a known length, or transposes columns.
 static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
     if (n == width && x.rs == 1) {
         for (int k = 0; k < K; k++)
@@ -335,112 +347,106 @@ static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
             for (int w = 0; w < width; w++) out[k * width + w] = x.p[w * x.rs + k];
     } else {
         memset(out, 0, (size_t)K * width * sizeof(float));
-        for (int w = 0; w < n; w++)
-            for (int k = 0; k < K; k++) out[k * width + w] = x.p[w * x.rs + k * x.cs];
+        for (int k = 0; k < K; k++)
+            for (int w = 0; w < n; w++) out[k * width + w] = x.p[w * x.rs + k * x.cs];
     }
 }
 
-// Panels t, t + nt, .. of b (K,N): panel j holds columns j*NR .. j*NR + NR-1, as (K,NR).
+// Thread t's part, of nt, of packing b (K,N): panel j holds columns j*NR .. j*NR + NR-1, as (K,NR).
 static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
-    for (int j = t; j * NR < N; j += nt)
-        pack(panels + (size_t)j * NR * K, (Mat){b.p + (size_t)j * NR * b.cs, b.cs, b.rs},
-             min_int(NR, N - j * NR), K, NR);
+    int deep = (K + KC - 1) / KC, pieces = (N + NR - 1) / NR * deep;
+    for (int piece = t; piece < pieces; piece += nt) {
+        int j = piece / deep * NR, k = piece % deep * KC;
+        pack(panels + (size_t)j * K + (size_t)k * NR, transpose(view(b, k, j)),
+             min_int(NR, N - j), min_int(KC, K - k), NR);
+    }
 }
 
-// One tile, c (m,n) = c0 + a b, m <= MR, n <= NR: a (m,K) is read through its strides, b is a
-// packed panel (K,NR). c0 is NULL (zero) or a matrix whose row stride is ldc0. A panel of a has all
-// MR rows, at strides known to the compiler; in place, rows beyond m repeat the last.
-static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, bool panel,
-                        const float *restrict b, int m, int n, int K) {
-    vec acc[MR][NV];
+// One tile: m <= MR rows, of nv vecs each, of c = c0 + a b. a (m,K) is read through its strides
+// (rows beyond m repeat the last), b is a packed panel (K,NR). c0 is NULL (zero) or a matrix whose
+// row stride is ldc0.
+static INLINE void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, int m,
+                        const float *restrict b, int K, int nv) {
+    vec acc[MR][NV] = {{(vec){0}}};
     const float *row[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
-        int last = i < m ? i : m - 1;
-        row[i] = a.p + (panel ? i : last) * a.rs;
-#ifdef __GNUC__
-        __builtin_prefetch(c + last * ldc, 1);  // so that c is there when the sums are
-#endif
-#pragma GCC unroll 16
-        for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
+        row[i] = a.p + min_int(i, m - 1) * a.rs;
+        PREFETCH(c + i * ldc);                  // so that c is there when the sums are
     }
     for (size_t k = 0; k < K * a.cs; k += a.cs, b += NR)
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++)
+#pragma GCC unroll 2
+            for (int v = 0; v < nv; v++) acc[i][v] += row[i][k] * ((const vec *)b)[v];
 #pragma GCC unroll 16
-            for (int v = 0; v < NV; v++) acc[i][v] += row[i][k] * ((const vec *)b)[v];
-    float edge[MR][NR];                         // a tile at the right edge of c goes through here
-    bool whole = n == NR;
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) {
-        if (i == m) break;
-        vec *out = (vec *)(whole ? c + i * ldc : edge[i]);
-        const vec *start = c0 ? (const vec *)(c0 + i * ldc0) : NULL;
-#pragma GCC unroll 16
-        for (int v = 0; v < NV; v++) {
-            if (whole && start) acc[i][v] += start[v];
-            out[v] = acc[i][v];
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) {
+            if (c0) acc[i][v] += ((const vec *)(c0 + i * ldc0))[v];
+            ((vec *)(c + i * ldc))[v] = acc[i][v];
         }
-    }
-    for (int i = 0; i < m && !whole; i++)
-        for (int j = 0; j < n; j++)
-            c[i * ldc + j] = c0 ? c0[i * ldc0 + j] + edge[i][j] : edge[i][j];
+}
+
+// A tile at the lower or right edge, c (m,n) with m <= MR and n <= NR: a whole one is computed
+// apart, and its part of c is copied.
+static void edge_tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, int m,
+                      const float *b, int n, int K) {
+    float whole[MR * NR];
+    if (n > VL) tile(whole, NR, NULL, 0, a, m, b, K, NV);
+    else        tile(whole, NR, NULL, 0, a, m, b, K, 1);
+    for (int i = 0; i < m; i++, c += ldc, c0 += c0 ? ldc0 : 0)
+        for (int j = 0; j < n; j++) c[j] = c0 ? c0[j] + whole[i * NR + j] : whole[i * NR + j];
 }
 
 #ifndef COUNT_FLOPS             // dev/tools/inspect_attnvar.c counts what is really multiplied
 #define COUNT_FLOPS(n) ((void)0)
 #endif
 
-// Made by make_work(): two blocks of b, NC x KC each; then for each thread GROUP panels of a.
+// Made by make_work(): two blocks of b; then, for each thread, GROUP panels of a.
 static float *panels;
 
-// c (M,N) = c0 + a b by the calling thread. b is packed, and of its depth the first K rows count.
+// c (M,N) = c0 + a b by the calling thread. b is packed; only its first K rows, of depth, are used.
 static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
                      const float *packed_b, int depth, int M, int N, int K) {
-    float *group = panels + 2 * NC * KC + (size_t)omp_get_thread_num() * GROUP * MR * KC;
-    bool packed = N > FEW * NR;
+    float *group = panels + 2 * BLOCK + (size_t)omp_get_thread_num() * GROUP * MR * KC;
+    bool copy = N > (a.cs == 1 ? FEW : 2) * NR;
     COUNT_FLOPS(2.0 * M * N * K);
-    for (int k0 = 0; k0 < K; k0 += KC) {
+    for (int k0 = 0; k0 < K; k0 += KC, c0 = c, ldc0 = ldc) {
         int kn = min_int(KC, K - k0);
-        const float *start = k0 ? c : c0;
-        size_t ld = k0 ? ldc : ldc0;
         for (int i0 = 0; i0 < M; i0 += GROUP * MR) {
             int end = min_int(i0 + GROUP * MR, M);
-            Mat x = {a.p + i0 * a.rs + k0 * a.cs, a.rs, a.cs};
-            for (int i = i0; packed && i < end; i += MR)
-                pack(group + (i - i0) * kn, (Mat){x.p + (i - i0) * x.rs, x.rs, x.cs},
-                     min_int(MR, end - i), kn, MR);
+            for (int i = i0; i < end && copy; i += MR)
+                pack(group + (i - i0) * kn, view(a, i, k0), min_int(MR, end - i), kn, MR);
             for (int j = 0; j < N; j += NR) {
-                const float *panel = packed_b + (size_t)j * depth + (size_t)k0 * NR;
+                const float *b = packed_b + (size_t)j * depth + (size_t)k0 * NR;
                 for (int i = i0; i < end; i += MR) {
                     float *out = c + i * ldc + j;
-                    const float *from = start ? start + i * ld + j : NULL;
+                    const float *in = c0 ? c0 + i * ldc0 + j : NULL;
                     int m = min_int(MR, end - i), n = min_int(NR, N - j);
-                    if (packed)
-                        tile(out, ldc, from, ld, (Mat){group + (i - i0) * kn, 1, MR}, true,
-                             panel, m, n, kn);
-                    else
-                        tile(out, ldc, from, ld, (Mat){x.p + (i - i0) * x.rs, x.rs, x.cs}, false,
-                             panel, m, n, kn);
+                    Mat here = view(a, i, k0), panel = {group + (i - i0) * kn, 1, MR};
+                    if (m == MR && n == NR && copy) tile(out, ldc, in, ldc0, panel, MR, b, kn, NV);
+                    else if (m == MR && n == NR)    tile(out, ldc, in, ldc0, here, MR, b, kn, NV);
+                    else if (m == MR && n == VL)    tile(out, ldc, in, ldc0, here, MR, b, kn, 1);
+                    else                      edge_tile(out, ldc, in, ldc0, here, m, b, n, kn);
                 }
             }
         }
     }
 }
 
-// Where thread t's part of n things begins, of nt threads; it ends where the next one's begins.
-static int share(int n, int t, int nt) { return (int)((long long)n * t / nt); }
-
-// The nt threads form a grid over the tiles of c, pa x pb. Returns its height, a divisor of nt:
-// that which gives the busiest thread the fewest tiles, and of these the least to read.
-static int grid_height(int pa, int pb, int nt) {
-    int best = nt;
-    long long least = LLONG_MAX;
-    for (int height = nt; height >= 1; height--) {
-        if (nt % height) continue;
-        int width = nt / height, i = (pa + height - 1) / height, j = (pb + width - 1) / width;
-        long long cost = ((long long)i * j << 24) + i * MR + j * NR;
-        if (cost < least) least = cost, best = height;
+// c is divided into a grid of at most `count` units of whole tiles, all of one size but the last.
+// Returns the size with the fewest tiles and, of these, the least of a and b to read.
+typedef struct { int down, across; } Unit;
+static Unit unit_size(int M, int N, int count) {
+    Unit best = {0, 0};
+    double least = INFINITY;
+    for (int height = 1; height <= count; height++) {
+        int width = count / height;
+        int i = ((M + MR - 1) / MR + height - 1) / height * MR;
+        int j = (whole_panels(N) / NR + width - 1) / width * NR;
+        double cost = 1e6 * i * j + i + j;
+        if (cost < least) least = cost, best = (Unit){i, j};
     }
     return best;
 }
@@ -452,24 +458,24 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
     {
         int t = omp_get_thread_num(), nt = omp_get_num_threads(), turn = 0;
         for (int j0 = 0; j0 < N; j0 += NC) {
-            int jn = min_int(NC, N - j0), pa = (M + MR - 1) / MR, pb = (jn + NR - 1) / NR;
-            int height = grid_height(pa, pb, nt), width = nt / height;
-            int i1 = share(pa, t / width, height) * MR;
-            int i2 = min_int(M, share(pa, t / width + 1, height) * MR);
-            int j1 = share(pb, t % width, width) * NR;
-            int j2 = min_int(jn, share(pb, t % width + 1, width) * NR);
-            for (int k0 = 0; k0 < K; k0 += KC, turn = !turn) {
-                // Two blocks take turns: while one is packed, slower threads may still read the
-                // other. So one barrier a block is enough.
-                int kn = min_int(KC, K - k0);
-                float *block = panels + (size_t)turn * NC * KC;
-                pack_panels(block, (Mat){b.p + k0 * b.rs + j0 * b.cs, b.rs, b.cs}, kn, jn, t, nt);
+            int jn = min_int(NC, N - j0), deep = BLOCK / whole_panels(jn) / KC * KC;
+            Unit unit = unit_size(M, jn, nt == 1 || (double)M * jn * K < 4e6 * nt ? nt : 8 * nt);
+            for (int k0 = 0; k0 < K; k0 += deep, turn = !turn) {
+                // Two blocks take turns: a slower thread may read one while the other is packed.
+                int kn = min_int(deep, K - k0);
+                float *block = panels + (size_t)turn * BLOCK;
+                pack_panels(block, view(b, k0, j0), kn, jn, t, nt);
 #pragma omp barrier
-                float *out = c + i1 * ldc + j0 + j1;
-                const float *start = k0 ? out : c0 ? c0 + i1 * ldc0 + j0 + j1 : NULL;
-                multiply(out, ldc, start, k0 ? ldc : ldc0,
-                         (Mat){a.p + i1 * a.rs + k0 * a.cs, a.rs, a.cs},
-                         block + (size_t)j1 * kn, kn, i2 - i1, j2 - j1, kn);
+#pragma omp for collapse(2) schedule(dynamic) nowait
+                for (int i = 0; i < M; i += unit.down) {
+                    for (int j = 0; j < jn; j += unit.across) {
+                        float *out = c + i * ldc + j0 + j;
+                        const float *in = k0 ? out : c0 ? c0 + i * ldc0 + j0 + j : NULL;
+                        multiply(out, ldc, in, k0 ? ldc : ldc0, view(a, i, k0),
+                                 block + (size_t)j * kn, kn, min_int(unit.down, M - i),
+                                 min_int(unit.across, jn - j), kn);
+                    }
+                }
             }
         }
     }
@@ -510,15 +516,21 @@ static inline float exp_fast(float x) {
 
 static inline float sigmoid(float x) { return 1 / (1 + exp_fast(-x)); }
 
+// The sum of the lanes, by halves, so that no addition waits for all before it. Changes them.
+static inline float sum_lanes(float *lane) {
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
+
 // sum_c a_c b_c
 static inline float dot(const float *restrict a, const float *restrict b, int n) {
-    float lane[LANES] = {0}, sum = 0;
+    float lane[LANES] = {0};
     int c = 0;
     for (; c + LANES <= n; c += LANES)
         for (int l = 0; l < LANES; l++) lane[l] += a[c + l] * b[c + l];
-    for (; c < n; c++) sum += a[c] * b[c];
-    for (int l = 0; l < LANES; l++) sum += lane[l];
-    return sum;
+    for (; c < n; c++) lane[0] += a[c] * b[c];
+    return sum_lanes(lane);
 }
 
 // out[c] += sum_n a_nc b_nc r_n, or with b and r NULL sum_n a_nc: the shape of every gain's and
@@ -544,11 +556,39 @@ static void linear_forward(float *y, const float *x, const float *w, const float
     matmul(y, O, b, 0, rows(x, I), transposed(w, I), (int)N, O, I);
 }
 
+// dw += dy' x. A small dw has too few tiles for many threads; then they divide the positions as
+// well: blocks of KC of them are multiplied apart and added in order, the same sums as matmul's.
+static void weight_gradient(float *dw, const float *dy, const float *x, int N, int I, int O) {
+    int blocks = (N + KC - 1) / KC, across = whole_panels(I), nt = omp_get_max_threads();
+    float *sums = panels + BLOCK;                       // (blocks,O,I)
+    if (nt == 1 || (size_t)O * I >= (size_t)4 * nt * MR * NR
+        || (size_t)blocks * KC * across > BLOCK || (size_t)blocks * O * I > BLOCK) {
+        matmul(dw, I, dw, I, transposed(dy, O), rows(x, I), O, I, N);
+        return;
+    }
+#pragma omp parallel
+    {
+#pragma omp for collapse(2)
+        for (int block = 0; block < blocks; block++) {
+            for (int j = 0; j < I; j += NR) {
+                int k = block * KC, kn = min_int(KC, N - k), n = min_int(NR, I - j);
+                float *panel = panels + (size_t)k * across + (size_t)j * KC;
+                pack_panels(panel, view(rows(x, I), k, j), kn, n, 0, 1);
+                multiply(sums + (size_t)block * O * I + j, I, NULL, 0,
+                         view(transposed(dy, O), 0, k), panel, kn, O, n, kn);
+            }
+        }
+#pragma omp for
+        for (int e = 0; e < O * I; e++)
+            for (int block = 0; block < blocks; block++) dw[e] += sums[(size_t)block * O * I + e];
+    }
+}
+
 // dx = dy w, or dx += dy w where add is set;  dw += dy' x;  db += sum_n dy
 static void linear_backward(float *dx, float *dw, float *db, const float *dy, const float *x,
                             const float *w, size_t N, int I, int O, bool add) {
     matmul(dx, I, add ? dx : NULL, I, rows(dy, O), rows(w, I), (int)N, I, O);
-    matmul(dw, I, dw, I, transposed(dy, O), rows(x, I), O, I, (int)N);
+    weight_gradient(dw, dy, x, (int)N, I, O);
     if (db) add_column_sums(db, dy, NULL, NULL, N, O);
 }
 
@@ -573,14 +613,13 @@ static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const flo
 #pragma omp parallel for
     for (size_t n = 0; n < N; n++) {
         const float *xn = x + n * C, *dyn = dy + n * C;
-        float lane[LANES] = {0}, sum = 0;
+        float lane[LANES] = {0};
         int c = 0;
         for (; c + LANES <= C; c += LANES)
             for (int l = 0; l < LANES; l++) lane[l] += dyn[c + l] * gain[c + l] * xn[c + l];
-        for (; c < C; c++) sum += dyn[c] * gain[c] * xn[c];
-        for (int l = 0; l < LANES; l++) sum += lane[l];
+        for (; c < C; c++) lane[0] += dyn[c] * gain[c] * xn[c];
         r[n] = inverse_rms(xn, C);
-        float mean = r[n] * r[n] * sum / (float)C;
+        float mean = r[n] * r[n] * sum_lanes(lane) / (float)C;
         for (c = 0; c < C; c++) dx[n * C + c] += r[n] * (dyn[c] * gain[c] - xn[c] * mean);
     }
     add_column_sums(dgain, dy, x, r, N, C);
@@ -655,25 +694,33 @@ static void embedding_backward(float *dtable, const float *dy, const int *tokens
 // max_j x_j from the row's first element on, n >= 1. A NaN in front stays; one further on survives
 // in the exponentials.
 static inline float row_max(const float *x, int n) {
-    float lane[LANES], max = x[0];
-    for (int l = 0; l < LANES; l++) lane[l] = max;
+    float lane[LANES];
+    for (int l = 0; l < LANES; l++) lane[l] = x[0];
     int j = 0;
     for (; j + LANES <= n; j += LANES)
         for (int l = 0; l < LANES; l++) lane[l] = x[j + l] > lane[l] ? x[j + l] : lane[l];
-    for (; j < n; j++) max = x[j] > max ? x[j] : max;
-    for (int l = 0; l < LANES; l++) max = lane[l] > max ? lane[l] : max;
-    return max;
+    for (; j < n; j++) lane[0] = x[j] > lane[0] ? x[j] : lane[0];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] = lane[l + half] > lane[l] ? lane[l + half] : lane[l];
+    return lane[0];
 }
 
 // x_j = exp(s (x_j - max)) in place; returns their sum. s >= 0, so no exponent is positive.
 static inline float row_exp(float *x, float s, float max, int n) {
-    float lane[LANES] = {0}, sum = 0;
+    float lane[LANES] = {0};
     int j = 0;
-    for (; j + LANES <= n; j += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] += x[j + l] = exp_fast(s * (x[j + l] - max));
-    for (; j < n; j++) sum += x[j] = exp_fast(s * (x[j] - max));
-    for (int l = 0; l < LANES; l++) sum += lane[l];
-    return sum;
+    for (; j + LANES <= n; j += LANES) {
+        for (int l = 0; l < LANES; l++) {
+            x[j + l] = exp_fast(s * (x[j + l] - max));
+            lane[l] += x[j + l];
+        }
+    }
+    for (; j < n; j++) {
+        x[j] = exp_fast(s * (x[j] - max));
+        lane[0] += x[j];
+    }
+    return sum_lanes(lane);
 }
 
 // Cross-entropy: loss_n = ln sum_v exp(x_v) - x_target, nats; 0 where target_n < 0 (not scored).
@@ -783,16 +830,15 @@ static void softmax_row_backward(float *x, float *da, const float *stat, float c
     }
 }
 
-// Scratch of the mixers, made by make_work(). Of each thread: two blocks of the map, and the
-// packed queries of a block. Of all: heads, packed once a layer, not once a block.
+// Scratch of the mixers, made by make_work(). Of each thread: two blocks of the map, and
+// a block's rows of q or g, packed. Of all: heads, packed once a layer, not once a block.
 typedef struct {
     float *map, *dmap;          // (QB, T rounded up to NR)
-    float *queries;             // (QB, dh rounded up to NR)
+    float *side;                // (QB, dh rounded up to NR)
 } Work;
 static Work *work;              // one a thread
 static float *packed_heads[3];  // (rows,NKV, head_floats) each
 
-static int whole_panels(int n) { return (n + NR - 1) / NR * NR; }
 static size_t head_floats(int T, int dh) {
     size_t across = (size_t)T * whole_panels(dh), down = (size_t)dh * whole_panels(T);
     return across > down ? across : down;
@@ -896,17 +942,17 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                 for (int user = first; user <= last; user++) {
                     float *dvu = dv + at(user, 0, kv, &m, m.NKV);
                     Mat gi = rows(g + at(user, i0, h, &m, m.NH), C);
-                    pack_panels(mine->queries, gi, n, m.dh, 0, 1);
+                    pack_panels(mine->side, gi, n, m.dh, 0, 1);
                     multiply(dvu, CKV, step ? dvu : NULL, CKV, transposed(map, ld),
-                             mine->queries, n, keys, m.dh, n);
+                             mine->side, n, keys, m.dh, n);
                 }
                 // in the forward this was map = q k', so now dq = dmap k, dk += dmap' q
                 float *dkr = dk + at(r, 0, kv, &m, m.NKV);
                 multiply(dq + at(r, i0, h, &m, m.NH), C, NULL, 0, rows(dmap, ld),
                          packed_head(kp, r, kv, &m), m.T, n, m.dh, keys);
-                pack_panels(mine->queries, rows(qi, C), n, m.dh, 0, 1);
+                pack_panels(mine->side, rows(qi, C), n, m.dh, 0, 1);
                 multiply(dkr, CKV, step ? dkr : NULL, CKV, transposed(dmap, ld),
-                         mine->queries, n, keys, m.dh, n);
+                         mine->side, n, keys, m.dh, n);
             }
         }
     }
@@ -979,19 +1025,16 @@ static void mlp_backward(float *dq, float *dk, const float *du, const float *q, 
 // polynomial; the first-order one is negative for half of all q, k, so we use the one of eq. 6.
 
 static void taylor_row(float *x, float *stat, float s, int n) {
-    float lane[LANES] = {0}, z = 0;
+    float lane[LANES] = {0};
+    for (int j = 0; j < n; j++) {
+        float y = s * x[j];
+        x[j] = 1 + y + y * y / 2;
+    }
     int j = 0;
     for (; j + LANES <= n; j += LANES)
-        for (int l = 0; l < LANES; l++) {
-            float y = s * x[j + l];
-            lane[l] += x[j + l] = 1 + y + y * y / 2;
-        }
-    for (; j < n; j++) {
-        float y = s * x[j];
-        z += x[j] = 1 + y + y * y / 2;
-    }
-    for (int l = 0; l < LANES; l++) z += lane[l];
-    stat[1] = 1 / z;
+        for (int l = 0; l < LANES; l++) lane[l] += x[j + l];
+    for (; j < n; j++) lane[0] += x[j];
+    stat[1] = 1 / sum_lanes(lane);
 }
 
 static void taylor_row_backward(float *x, float *da, const float *stat, float c, float s, int n) {
@@ -1047,27 +1090,18 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //          7e6 times the true value. No gradient passes through m: it cancels in a and b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
 
-// What a position computes for itself is shared out by positions; the recurrences by heads: those
-// of a row in as many parts as keep all threads busy, each walking through the row in STRIDE
-// positions of one head, then of the next, so that a row read by two threads is read in runs.
-enum { STRIDE = 64 };
+// Per-position work is parallel over positions, recurrences over the heads of each row.
 
-static int head_parts(const Mix *m) {
-    int each = (omp_get_max_threads() + m->R - 1) / m->R;
-    return min_int(each, m->NKV);
-}
-
-// Head h, positions i0 to i1 - 1: scores x_i in stat become gates a_i, b_i, and o_i follows. past
-// holds the maximum m and Z of the positions before.
-static void nonapprox_scan(float *o, float *stat, float *past, const float *v, int r, int h, int i0,
-                           int i1, const Mix *m) {
-    for (int i = i0; i < i1; i++) {
+// Head h of row r: scores x_i in stat become gates a_i, b_i, and o_i follows.
+static void nonapprox_scan(float *o, float *stat, const float *v, int r, int h, const Mix *m) {
+    float max = stat[stat_at(r, 0, h, m)], Z = 0;
+    for (int i = 0; i < m->T; i++) {
         float *gate = stat + stat_at(r, i, h, m), x = gate[0];
-        float higher = i == 0 || x > past[0] ? x : past[0];
-        float old = i == 0 ? 0 : past[1] * exp_fast(past[0] - higher), new = exp_fast(x - higher);
-        past[0] = higher;
-        past[1] = old + new;
-        float a = gate[0] = new / past[1], b = gate[1] = old / past[1];
+        float higher = x > max ? x : max;
+        float old = Z * exp_fast(max - higher), new = exp_fast(x - higher);
+        max = higher;
+        Z = old + new;
+        float a = gate[0] = new / Z, b = gate[1] = old / Z;
         const float *vi = v + at(r, i, h / (m->NH / m->NKV), m, m->NKV);
         float *oi = o + at(r, i, h, m, m->NH);
         const float *before = i ? oi - (size_t)m->NH * m->dh : vi;      // b_0 = 0: not used
@@ -1077,7 +1111,7 @@ static void nonapprox_scan(float *o, float *stat, float *past, const float *v, i
 
 static void nonapprox_forward(float *o, float *stat, const float *q, const float *k, const float *v,
                               Mix m) {
-    int parts = head_parts(&m), group = m.NH / m.NKV;
+    int group = m.NH / m.NKV;
     float s = (float)(1 / sqrt((double)m.dh));
 #pragma omp parallel
     {
@@ -1095,59 +1129,49 @@ static void nonapprox_forward(float *o, float *stat, const float *q, const float
         }
 #pragma omp for collapse(2)
         for (int r = 0; r < m.R; r++)
-            for (int part = 0; part < parts; part++)
-                for (int i = 0; i < m.T; i += STRIDE)
-                    for (int h = share(m.NKV, part, parts) * group;
-                         h < share(m.NKV, part + 1, parts) * group; h++)
-                        nonapprox_scan(o, stat, u + 2 * h, v, r, h, i,
-                                       min_int(i + STRIDE, m.T), &m);
+            for (int h = 0; h < m.NH; h++) nonapprox_scan(o, stat, v, r, h, &m);
     }
 }
 
-// Head h, positions j1 - 1 down to j0: dv, and dx_j in dq's first channel. P (dh) and E come from
-// position j1 and go on to j0 - 1.
-static void nonapprox_scan_backward(float *dq, float *dv, float *P, float *E, const float *g,
-                                    const float *o, const float *stat, const float *v, int r, int h,
-                                    int j0, int j1, const Mix *m) {
+// Head h of row r: dv, and dx_j in dq's first channel. P (dh) is scratch.
+static void nonapprox_scan_backward(float *dq, float *dv, float *P, const float *g, const float *o,
+                                    const float *stat, const float *v, int r, int h,
+                                    const Mix *m) {
+    float E = 0;
     bool add = h % (m->NH / m->NKV) != 0;       // dv holds what the heads before put there
-    for (int j = j1 - 1; j >= j0; j--) {
+    for (int c = 0; c < m->dh; c++) P[c] = 0;
+    for (int j = m->T - 1; j >= 0; j--) {
         size_t at_q = at(r, j, h, m, m->NH), at_k = at(r, j, h / (m->NH / m->NKV), m, m->NKV);
         const float *gate = stat + stat_at(r, j, h, m), *gj = g + at_q, *vj = v + at_k;
         const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;    // b_0 = 0: not used
         float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0, *dvj = dv + at_k;
-        float lane[LANES] = {0}, hj = 0;
+        float lane[LANES] = {0};
         // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
         int c = 0;
         for (; c < m->dh; c++) P[c] = gj[c] + b_next * P[c];
         for (c = 0; c + LANES <= m->dh; c += LANES)
             for (int l = 0; l < LANES; l++) lane[l] += P[c + l] * (vj[c + l] - before[c + l]);
-        for (; c < m->dh; c++) hj += P[c] * (vj[c] - before[c]);
-        for (int l = 0; l < LANES; l++) hj += lane[l];
+        for (; c < m->dh; c++) lane[0] += P[c] * (vj[c] - before[c]);
+        float hj = sum_lanes(lane);
         for (c = 0; c < m->dh; c++) dvj[c] = a * P[c] + (add ? dvj[c] : 0);
-        dq[at_q] = a * (b * hj + *E);
-        *E = b * (*E - a * hj);
+        dq[at_q] = a * (b * hj + E);
+        E = b * (E - a * hj);
     }
 }
 
 static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
                                const float *stat, const float *q, const float *k, const float *v,
                                Mix m) {
-    int parts = head_parts(&m), group = m.NH / m.NKV;
+    int group = m.NH / m.NKV;
     float s = (float)(1 / sqrt((double)m.dh));
 #pragma omp parallel
     {
-        float *E = work[omp_get_thread_num()].map, *P = E + m.NH;
+        float *P = work[omp_get_thread_num()].map;
 #pragma omp for collapse(2)
-        for (int r = 0; r < m.R; r++) {
-            for (int part = 0; part < parts; part++) {
-                memset(E, 0, (m.NH + (size_t)m.NH * m.dh) * sizeof(float));
-                for (int j = m.T; j > 0; j -= STRIDE)
-                    for (int h = share(m.NKV, part, parts) * group;
-                         h < share(m.NKV, part + 1, parts) * group; h++)
-                        nonapprox_scan_backward(dq, dv, P + (size_t)h * m.dh, E + h, g, o, stat, v,
-                                                r, h, j > STRIDE ? j - STRIDE : 0, j, &m);
-            }
-        }
+        for (int r = 0; r < m.R; r++)
+            for (int kv = 0; kv < m.NKV; kv++)
+                for (int h = kv * group; h < (kv + 1) * group; h++)
+                    nonapprox_scan_backward(dq, dv, P, g, o, stat, v, r, h, &m);
 #pragma omp for collapse(2)
         for (int r = 0; r < m.R; r++) {
             for (int j = 0; j < m.T; j++) {
@@ -1362,7 +1386,7 @@ typedef struct {
     float *angles;              // (T,dh/2,2) RoPE: cosine, sine
     float *n, *dn, *dres;       // (Rmax,T,C) normed rows, their gradient, the residual stream's
     float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: normed rows e, their gradient, e's
-    float *dq, *dk, *dv, *dout; // (Rmax,T,C) of the mixer's inputs and of its output o
+    float *dq, *dk, *dv, *g;    // (Rmax,T,C) gradients of the mixer's inputs and of its output o
     float *dprenorm;            // (Rmax,T,C) of q or k before QK-norm
     float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
     float *r;                   // (Rmax,T,NH) scratch of RMSNorm's backward pass
@@ -1484,7 +1508,7 @@ static void carve(Model *m, Arena *a) {
     }
     m->final = take(a, c->batch * T * C);
     m->kept_bytes = a->used;
-    float **wide[] = {&m->n, &m->dn, &m->dres, &m->dq, &m->dk, &m->dv, &m->dout};
+    float **wide[] = {&m->n, &m->dn, &m->dres, &m->dq, &m->dk, &m->dv, &m->g};
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) *wide[i] = take(a, most * T * C);
     float **fixed[] = {&m->ne, &m->dne, &m->de};
     for (int i = 0; i < 3 && uses(c, QK_STATIC); i++) *fixed[i] = take(a, most * T * C);
@@ -1499,13 +1523,13 @@ static void carve(Model *m, Arena *a) {
 }
 
 // The scratch of sections 2 and 4, for the largest batch and length of a configuration. A block of
-// the map also has room for what the scan of nonapprox carries along.
+// the map also has room for a head's vector, which nonapprox keeps there.
 static size_t map_floats(const Config *c) {
-    size_t map = (size_t)QB * whole_panels(c->seq), scan = (size_t)c->dim + 3 * c->heads;
-    return map > scan ? map : scan;
+    size_t map = (size_t)QB * whole_panels(c->seq), head = (size_t)c->dim / c->heads;
+    return map > head ? map : head;
 }
 
-static size_t queries_floats(const Config *c) {
+static size_t side_floats(const Config *c) {
     return (size_t)QB * whole_panels(c->dim / c->heads);
 }
 
@@ -1514,27 +1538,27 @@ static size_t heads_floats(const Config *c) {           // the batch, and at mos
 }
 
 static size_t work_bytes(const Config *c) {
-    size_t thread = (size_t)GROUP * MR * KC + 2 * map_floats(c) + queries_floats(c);
-    return sizeof(float) * ((size_t)2 * NC * KC + 3 * heads_floats(c)
+    size_t thread = (size_t)GROUP * MR * KC + 2 * map_floats(c) + side_floats(c);
+    return sizeof(float) * ((size_t)2 * BLOCK + 3 * heads_floats(c)
                             + omp_get_max_threads() * thread);
 }
 
 static void make_work(const Config *c) {
     int nt = omp_get_max_threads();
-    panels = allocate(((size_t)2 * NC + nt * GROUP * MR) * KC * sizeof(float), "packed panels");
+    panels = allocate((2 * BLOCK + (size_t)nt * GROUP * MR * KC) * sizeof(float), "packed panels");
     for (int i = 0; i < 3; i++)
         packed_heads[i] = allocate(heads_floats(c) * sizeof(float), "packed heads");
     work = allocate(nt * sizeof *work, "the threads");
     for (int t = 0; t < nt; t++) {
         work[t].map = allocate(map_floats(c) * sizeof(float), "a block of the map");
         work[t].dmap = allocate(map_floats(c) * sizeof(float), "a block of its gradient");
-        work[t].queries = allocate(queries_floats(c) * sizeof(float), "a block's queries");
+        work[t].side = allocate(side_floats(c) * sizeof(float), "rows of a block");
     }
 }
 
 static void free_work(int nt) {
     for (int t = 0; t < nt; t++) {
-        free(work[t].map), free(work[t].dmap), free(work[t].queries);
+        free(work[t].map), free(work[t].dmap), free(work[t].side);
     }
     for (int i = 0; i < 3; i++) free(packed_heads[i]);
     free(panels), free(work);
@@ -1718,17 +1742,17 @@ static void block_backward(Model *m, int l) {
     rmsnorm_backward(m->dres, L->norm2->g, m->dn, L->mid, L->norm2->w, m->r, N, C);
 
     // mid = h + o Wo
-    linear_backward(m->dout, L->wo->g, NULL, m->dres, L->o, L->wo->w, N, C, C, false);
+    linear_backward(m->g, L->wo->g, NULL, m->dres, L->o, L->wo->w, N, C, C, false);
     // o = mix(q, k, v). An anchor that ends here gave q and k only: its gradient starts from zero.
     Source from = qk_source(m, l);
     rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
     memset(m->dres + N * C, 0, (Nin - N) * C * sizeof(float));
     memset(m->dn + N * C, 0, (Nin - N) * C * sizeof(float));
     if (c->kind[l] == MLP) {
-        linear_backward(m->dv, L->wv->g, L->bv->g, m->dout, L->v, L->wv->w, N, C, C, false);
+        linear_backward(m->dv, L->wv->g, L->bv->g, m->g, L->v, L->wv->w, N, C, C, false);
         mlp_backward(m->dq, m->dk, m->dv, L->qraw, L->kraw, mix_shape(m, l));
     } else {
-        variant->backward(m->dq, m->dk, m->dv, m->dout, L->o, L->stat, L->q, L->k, L->v,
+        variant->backward(m->dq, m->dk, m->dv, m->g, L->o, L->stat, L->q, L->k, L->v,
                           mix_shape(m, l));
         linear_backward(m->dn, L->wv->g, L->bv->g, m->dv, m->n, L->wv->w, N, C, CKV, false);
     }
@@ -1825,22 +1849,22 @@ static double learning_rate(int step, int steps, int warmup, double lr, double m
     return min_lr + 0.5 * (lr - min_lr) * (1 + cos(3.141592653589793 * done));
 }
 
-enum { CHUNK = 1 << 14 };       // elements that one thread takes at a time
+enum { SLICE = 1 << 14 };       // elements that one thread takes at a time
 
-// sum_e x_e^2 in double: one sum a CHUNK, the chunks' sums in order, for any number of threads.
+// sum_e x_e^2 in double: one sum a SLICE, the slices' sums in order, for any number of threads.
 static double sum_of_squares(const float *x, size_t n) {
-    size_t chunks = (n + CHUNK - 1) / CHUNK;
-    double *part = allocate(chunks * sizeof *part, "partial sums"), sum = 0;
+    size_t slices = (n + SLICE - 1) / SLICE;
+    double *part = allocate(slices * sizeof *part, "partial sums"), sum = 0;
 #pragma omp parallel for
-    for (size_t p = 0; p < chunks; p++) {
-        size_t end = (p + 1) * CHUNK < n ? (p + 1) * CHUNK : n, e = p * CHUNK;
+    for (size_t p = 0; p < slices; p++) {
+        size_t end = (p + 1) * SLICE < n ? (p + 1) * SLICE : n, e = p * SLICE;
         double lane[LANES] = {0};
         for (; e + LANES <= end; e += LANES)
             for (int l = 0; l < LANES; l++) lane[l] += (double)x[e + l] * (double)x[e + l];
         for (; e < end; e++) lane[0] += (double)x[e] * (double)x[e];
         for (int l = 0; l < LANES; l++) part[p] += lane[l];
     }
-    for (size_t p = 0; p < chunks; p++) sum += part[p];
+    for (size_t p = 0; p < slices; p++) sum += part[p];
     free(part);
     return sum;
 }
@@ -1848,14 +1872,13 @@ static double sum_of_squares(const float *x, size_t n) {
 // The norm of the whole gradient. A tensor whose gradient is not finite ends the run: from here on
 // every weight would be lost.
 static double gradient_norm(const Model *m, int step, double loss) {
-    double sum = 0;
-    for (int i = 0; i < m->ntensors; i++) {
+    double sum = sum_of_squares(m->tensors[0].g, m->parameters);
+    for (int i = 0; i < m->ntensors && !(isfinite(sum) && isfinite(loss)); i++) {
         double square = sum_of_squares(m->tensors[i].g, m->tensors[i].size);
         if (!isfinite(square) || !isfinite(loss))
             fail("step %d: the loss is %g and the gradient of %s has norm %g: not finite; try a "
                  "lower --lr or a longer --warmup",
                  step, fabs(loss), m->tensors[i].name, sqrt(fabs(square)));
-        sum += square;
     }
     return sqrt(sum);
 }
@@ -1872,23 +1895,24 @@ typedef struct {
 static void adamw(Model *m, const AdamW *a, int t, double lr, double norm) {
     float scale = a->clip > 0 && norm > a->clip ? (float)(a->clip / norm) : 1;
     float b1 = (float)a->beta1, b2 = (float)a->beta2, eps = (float)a->eps;
-    float step = (float)(lr / (1 - pow(a->beta1, t)));
-    float root = (float)(1 / sqrt(1 - pow(a->beta2, t)));
+    float rate = (float)(lr / (1 - pow(a->beta1, t)));
+    float unbias = (float)(1 / sqrt(1 - pow(a->beta2, t)));
+#pragma omp parallel
     for (int i = 0; i < m->ntensors; i++) {
         Tensor *p = &m->tensors[i];
         float shrink = p->role == MATRIX ? (float)(1 - lr * a->decay) : 1;
         float c1 = (float)(1 - a->beta1), c2 = (float)(1 - a->beta2);
         float *restrict w = p->w, *restrict m1 = p->m, *restrict m2 = p->v;
         const float *restrict grad = p->g;
-#pragma omp parallel for
-        for (size_t c = 0; c < (p->size + CHUNK - 1) / CHUNK; c++) {
-            size_t end = (c + 1) * CHUNK < p->size ? (c + 1) * CHUNK : p->size;
-            for (size_t e = c * CHUNK; e < end; e++) {
+#pragma omp for schedule(dynamic) nowait
+        for (size_t c = 0; c < (p->size + SLICE - 1) / SLICE; c++) {
+            size_t end = (c + 1) * SLICE < p->size ? (c + 1) * SLICE : p->size;
+            for (size_t e = c * SLICE; e < end; e++) {
                 float g = grad[e] * scale;
                 m1[e] = b1 * m1[e] + c1 * g;
                 m2[e] = b2 * m2[e] + c2 * g * g;
                 float root_v = (float)sqrt((double)m2[e]);
-                w[e] = shrink * w[e] - step * m1[e] / (root_v * root + eps);
+                w[e] = shrink * w[e] - rate * m1[e] / (root_v * unbias + eps);
             }
         }
     }

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.." || exit 1
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 cat > "$dir/known" << 'END'
-core.DivideZero|width = nt / height|grid_height() returns 1 or more
+core.DivideZero|count / height|unit_size() divides by 1 or more
 core.NonNullParamChecker|strcmp(a->kind, b->kind)|shard_open() sets kind or ends the program
 core.UndefinedBinaryOperatorResult|int pair = 2 * order[asked++]|asked < P: of the slots left, P - asked are taken, and order[0 .. P-1] are set
 core.uninitialized.Assign|const char *entry = *(const char|each row of a table begins with its name
