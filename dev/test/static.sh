@@ -14,7 +14,6 @@ core.NonNullParamChecker|strcmp(a->kind, b->kind)|shard_open() sets kind or ends
 core.UndefinedBinaryOperatorResult|int pair = 2 * order[asked++]|asked < P: of the slots left, P - asked are taken, and order[0 .. P-1] are set
 core.uninitialized.Assign|const char *entry = *(const char|each row of a table begins with its name
 invalidPointerCast|(float *)(a->base + a->used)|used is a multiple of 64, base comes from aligned_alloc
-legacyUninitvar|whole ? c + i * ldc : edge[i]|written before it is read: edge is where the tile goes
 END
 ran=
 : > "$dir/found"
