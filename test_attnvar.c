@@ -422,6 +422,45 @@ static void test_mixers(double tolerance, const char *precision) {
     }
 }
 
+// The plain loops of section 4.1 against the blocks: o, dq, dk and dv of every head.
+static void test_plain_attention(double tolerance, const char *precision) {
+    static const int shapes[][4] = {{1, 1, 1, 4}, {2, 49, 2, 6}, {1, 97, 3, 16}};       // R, T, NH, dh
+    char name[64];
+    snprintf(name, sizeof name, "attention %s, plain = blocks", precision);
+    if (!wanted(name)) return;
+    double worst = 0;
+    for (int i = 0; i < 3; i++) {
+        int T = shapes[i][1], NH = shapes[i][2], dh = shapes[i][3];
+        size_t n = (size_t)T * dh;
+        Mixing x = mixing(STANDARD, shapes[i][0], T, NH, NH, dh, 1.5, 40 + i);
+        Mix m = x.m;
+        standard_forward(x.o, x.stat, x.q, x.k, x.v, m);
+        standard_backward(x.dq, x.dk, x.dv, x.g, x.o, x.stat, x.q, x.k, x.v, m);
+        float *head = allocate((8 * n + (size_t)T * T) * sizeof *head, "test"), *A = head + 8 * n;
+        float *const in[] = {x.q, x.k, x.v, x.g}, *const out[] = {x.o, x.dq, x.dk, x.dv};
+        for (int r = 0; r < m.R; r++) {
+            for (int h = 0; h < NH; h++) {
+                memset(head, 0, 8 * n * sizeof *head);
+                for (int a = 0; a < 4; a++)
+                    for (int t = 0; t < T; t++)
+                        memcpy(head + a * n + t * dh, in[a] + at(r, t, h, &m, NH), dh * sizeof *head);
+                float *q = head, *k = q + n, *v = k + n, *g = v + n, *o = g + n, *dq = o + n;
+                attention_plain(o, A, q, k, v, T, dh);
+                attention_plain_backward(dq, dq + n, dq + 2 * n, g, A, q, k, v, T, dh);
+                for (int a = 0; a < 4; a++)
+                    for (int t = 0; t < T; t++)
+                        for (int c = 0; c < dh; c++) {
+                            double want = (double)out[a][at(r, t, h, &m, NH) + c];
+                            note(&worst, fabs((double)(o + a * n)[t * dh + c] - want) / (1 + fabs(want)));
+                        }
+            }
+        }
+        free(head);
+        mixing_free(&x);
+    }
+    check(worst <= tolerance, name, "%.1e, at most %.0e", worst, tolerance);
+}
+
 // Scores up to +-2000 and beyond: everything stays finite, and o is still the average it should be.
 static void test_extreme(const char *precision) {
     for (int kind = 0; kind < VARIANTS; kind++) {
@@ -1488,6 +1527,7 @@ void float_tests(const char *filter, int *ran_passed, int *ran_failed) {
     omp_set_num_threads(threads);
     test_exp();
     test_mixers(2e-6, "float");
+    test_plain_attention(1e-5, "float");
     test_naive_model(2e-5, "float");
     test_extreme("float");
     test_saturated(1e-5, "float");
@@ -2363,6 +2403,7 @@ int main(int argc, char **argv) {
     test_matmul();
     test_layers();
     test_mixers(1e-13, "double");
+    test_plain_attention(1e-13, "double");
     test_naive_model(1e-12, "double");
     test_extreme("double");
     test_saturated(1e-11, "double");

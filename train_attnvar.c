@@ -1,9 +1,9 @@
 /* train_attnvar.c: what is attention made of, and what is each part worth?
 
-This file trains a small Qwen2.5-style language model in which every layer's attention is
-one of seven variants: the standard one, and six that each relax one design principle of it,
-after "Deconstructing Attention" (Xue, Moosavi, Aletras, arXiv 2510.11602). Every variant has its
-forward and its backward pass written out; nothing is left to a library. It is a reference: C11,
+This file trains a small Qwen2.5-style language model. Each layer's attention is one of seven
+variants: standard attention, or one of six that relax one of its four design principles, after
+"Deconstructing Attention" (Xue, Moosavi, Aletras, arXiv 2510.11602). The forward and the backward
+pass of every variant are written out; no library computes anything. It is a reference: C11,
 libm, the libc of a POSIX.1-2008 system or of MinGW-w64 and, if there, OpenMP; gcc and clang make it
 fast. No framework: one model, one optimizer, float32, CPU.
 
@@ -14,16 +14,20 @@ fast. No framework: one model, one optimizer, float32, CPU.
             ./train_attnvar --help                                all options and their defaults
     test    make test
 
-    variant       principle of attention it relaxes             its map A (T x T, causal)
-    standard      none                                          softmax(q_i.k_j / sqrt dh)
-    mlp           token mixing: no position sees another        none
-    approx        the softmax: exp becomes 1 + x + x^2/2        Taylor, normalised
-    nonapprox     the query-key pair: one score a key           softmax(SiLU(q_j).k_j / sqrt dh)
-    rndembqk      dependence on the text: q, k of a fixed       one softmax map for all
-                  random sequence
-    fixedseqqk    the same, q, k of a fixed text                one softmax map for all
-    staticembqk   queries and keys from the layer: they come    softmax(q_i.k_j / sqrt dh)
-                  from the static embeddings
+The four principles of attention, and the variants that relax them:
+    1  mixing: information moves between positions
+    2  the form: a dot product of query and key, then a softmax
+    3  dependence on the sequence: the map A (T x T, causal) is computed from the tokens at hand
+    4  queries and keys of the current layer: they are projected from its own input
+
+    variant       relaxes   how                                     its map A
+    standard      nothing                                           softmax(q_i.k_j / sqrt dh)
+    mlp           1         no position sees another                none
+    approx        2         exp(x) becomes 1 + x + x^2/2            Taylor weights, normalised
+    nonapprox     2         each key has one score for all queries  softmax(SiLU(q_j).k_j / sqrt dh)
+    rndembqk      3         q, k of a fixed random sequence         one softmax map for all
+    fixedseqqk    3         q, k of a fixed text                    one softmax map for all
+    staticembqk   4         q, k from the token embeddings          softmax(q_i.k_j / sqrt dh)
 
 Map of this file
      1  utilities       one way to fail, allocation, the RNG
@@ -38,10 +42,10 @@ Map of this file
     10  evaluation and sampling
     11  command line and main
 
-Notation; where a comment gives a letter a meaning of its own, that one holds there
+Notation; a comment's own definition of a letter takes precedence
     B   batch: sequences a step            V   vocabulary
-    R   rows: the batch, then the anchor rows of rndembqk and fixedseqqk that are still needed
-        behind a layer; Rin: before it; Rmax: before the first; M: rows with q and k of their own
+    R   rows: the batch, then the anchor rows of rndembqk and fixedseqqk that layers after this one
+        need; Rin: those that enter it; Rmax: the first layer's Rin; M: rows with their own q and k
     T   positions in a sequence            N   = R*T or B*T, positions in all
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
@@ -54,7 +58,7 @@ Notation; where a comment gives a letter a meaning of its own, that one holds th
     i is a query position, j <= i a key position, both from 0; g_i = dLoss/do_i. The equations of a
     mixer are those of one row and one head.
 
-One block, the Qwen2.5 decoder layer; two of these lines are all that the variants touch (*):
+One block, the Qwen2.5 decoder layer; the variants change only the two lines marked *:
 
     h -+-> RMSNorm -+-> Wq, bq -> q -+
        |            +-> Wk, bk -> k -+-> [QK-norm] -> [RoPE] --+   *  where q and k come from
@@ -67,11 +71,11 @@ One block, the Qwen2.5 decoder layer; two of these lines are all that the varian
        +<------------------- Wdown <---+
        h of the next block; after the last: RMSNorm, then the head (the embedding table, if tied)
 
-Floats are the only precision. The tests compile this file a second time with `float` defined as
-`double` to compare every gradient with finite differences, so nothing here may assume 4 bytes. */
+All tensors are float32. The tests compile this file a second time with `float` defined as `double`
+to compare every gradient with finite differences, so no code here may assume 4 bytes. */
 
-#define _POSIX_C_SOURCE 200809L
-#define _DARWIN_C_SOURCE        // what macOS hides beside POSIX's own
+#define _DEFAULT_SOURCE         // POSIX.1-2008 beside C11, as glibc and musl name it,
+#define _DARWIN_C_SOURCE        // and macOS
 #define _FILE_OFFSET_BITS 64    // files beyond 2 GB, also where off_t has 32 bits
 #include <ctype.h>
 #include <errno.h>
@@ -98,12 +102,14 @@ __declspec(dllimport) unsigned __stdcall GetACP(void);
 #define mkdir(path, mode) mkdir(path)
 #define fsync(file) _commit(file)
 #define rename(from, to) (MoveFileExA(from, to, 9) ? 0 : (errno = EACCES))      // replaces, waits
-#define aligned_alloc(to, bytes) _aligned_malloc(bytes, to)
-#define realloc(p, bytes) _aligned_realloc(p, bytes, 64)
-#define free(p) _aligned_free(p)
+#define aligned_alloc(to, bytes) malloc(bytes)      // right, if slower
+
 #define sysconf(name) 0L        // not known; a lack of memory is noticed when it is allocated
-#define O_CLOEXEC _O_NOINHERIT
+
 #define SIGHUP SIGBREAK
+__attribute__((constructor)) static void begin(void) {      // binary files; a UTF-8 console
+    _fmode = _O_BINARY, SetConsoleOutputCP(GetACP());
+}
 #elif defined F_FULLFSYNC       // macOS, where fsync stops at the drive's own memory
 #define fsync(file) (fcntl(file, F_FULLFSYNC) && fsync(file))
 #endif
@@ -122,8 +128,8 @@ static void omp_set_num_threads(int n) { (void)n; }
 #elif FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
 #error "float arithmetic would be rounded otherwise than float: on x86 add -msse2 -mfpmath=sse"
 #endif
-typedef float float32;      // four bytes on disk, also where the tests make every float a double
-#ifdef ATTNVAR_DOUBLE       // set by the tests alone: from here on every float is a double
+typedef float float32;      // 4 bytes on disk, also in the tests' double build
+#ifdef ATTNVAR_DOUBLE       // only the tests set it: from here on every float is a double
 #define float double
 #endif
 
@@ -163,18 +169,11 @@ static void *allocate(size_t bytes, const char *what) {
 }
 
 // The system's services beyond C, for POSIX, Windows and, where it has them, WebAssembly (WASI).
-#ifdef _WIN32                           // binary files; a console that shows paths as they are
-__attribute__((constructor)) static void begin(void) {
-    _fmode = _O_BINARY;
-    SetConsoleOutputCP(GetACP());
-}
-#endif
-
-// Paths are UTF-8, also on Windows, where the manifest that the Makefile links in sees to it.
+// Paths are UTF-8, also on Windows, by the manifest that the Makefile links in.
 static FILE *open_file(const char *path, const char *mode) { return fopen(path, mode); }
 static bool replace_file(const char *from, const char *to) { return rename(from, to) == 0; }
 
-static bool make_folder(const char *path) {         // is it there now?
+static bool make_folder(const char *path) {         // true: it exists now
     struct stat info;
     return mkdir(path, 0777) == 0 || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
 }
@@ -194,7 +193,7 @@ static bool flush_folder(const char *path) {
 static int lock_folder(const char *path) {
     char name[PATH_MAX + 32];
     snprintf(name, sizeof name, "%s/lock", path);
-    int file = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    int file = open(name, O_RDWR | O_CREAT, 0666);
     if (file < 0) return -1;
 #ifdef _WIN32
     if (_locking(file, _LK_NBLCK, 1) == 0) return 1;
@@ -203,10 +202,7 @@ static int lock_folder(const char *path) {
 #else
     errno = ENOTSUP;
 #endif
-    int error = errno;
-    close(file);
-    errno = error;
-    return error == EACCES || error == EAGAIN ? 0 : -1;
+    return errno == EACCES || errno == EAGAIN ? 0 : -1;
 }
 
 // SIGINT, SIGTERM or SIGHUP (Windows: Ctrl-C, Ctrl-Break, a closing console) end the run after the
@@ -223,15 +219,8 @@ static void on_signal(int number) {
 
 static void catch_signals(void) {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    for (int i = 0; i < 3; i++) {
-#ifdef SA_RESTART
-        struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-        sigaction(numbers[i], NULL, &before);
-        if (before.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
-#else
-        signal(numbers[i], on_signal);
-#endif
-    }
+    for (int i = 0; i < 3; i++)                     // a signal ignored (nohup) stays ignored
+        if (signal(numbers[i], SIG_IGN) != SIG_IGN) signal(numbers[i], on_signal);
 #ifdef SIGXFSZ
     signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
 #endif
@@ -313,10 +302,12 @@ enum { VL = VECTOR_BYTES / sizeof(float), NV = 2, NR = NV * VL };
 typedef float vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias));
 #define INLINE inline __attribute__((always_inline))
 #define PREFETCH(p) __builtin_prefetch(p, 1)
+#define FOR_TESTS __attribute__((unused))       // only the tests call this function
 #else
 typedef float vec;
 #define INLINE inline
 #define PREFETCH(p) ((void)0)
+#define FOR_TESTS
 #endif
 
 enum { KC = 256, NC = 2048, BLOCK = NC * KC, GROUP = 8, FEW = 8 };   // BLOCK: floats of b
@@ -485,17 +476,17 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
 // ------------------------------------------------------------------------------------------------
 // 3  Layers that every variant shares
 //
-// Argument order, everywhere: outputs, inputs, weights, dimensions; in a backward function the
-// gradients come first, then the upstream gradient, then what the forward read. Gradients of
-// activations are written with =; gradients of parameters, and of what several readers share (the
-// residual stream), are added to with +=.
+// Argument order, everywhere: outputs, inputs, weights, dimensions; a backward function takes first
+// the gradients that it computes, then the upstream gradient, then the forward function's inputs.
+// Gradients of activations are assigned (=). Gradients of parameters, and of tensors with several
+// readers (the residual stream), are accumulated (+=).
 // ------------------------------------------------------------------------------------------------
 
-enum { LANES = 16 };        // partial sums of a reduction, written out: sums in a fixed order that
-                            // compilers may turn into vectors without being allowed to reorder any
+enum { LANES = 16 };        // partial sums of a reduction. Their order is fixed here, so that a
+                            // compiler can use vectors without permission to reorder sums
 
-// exp(x) to 2e-7 relative, in operations that compilers turn into vector code (a call of expf they
-// do not). x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), exp(r) by Taylor to r^7.
+// exp(x) to 2e-7 relative, in operations that compilers turn into vector code, which a call of expf
+// would prevent. x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), exp(r) by Taylor to r^7.
 // Adding 1.5 * 2^23 rounds to an integer and leaves n in the low bits of the representation. Below
 // -87 the result is 0, above 88 it is exp(88); NaN stays NaN.
 static inline float exp_fast(float x) {
@@ -534,8 +525,8 @@ static inline float dot(const float *restrict a, const float *restrict b, int n)
     return sum_lanes(lane);
 }
 
-// out[c] += sum_n a_nc b_nc r_n, or with b and r NULL sum_n a_nc: the shape of every gain's and
-// bias's gradient. A thread owns a block of columns.
+// out[c] += sum_n a_nc b_nc r_n (the gradient of a gain), or, if b and r are NULL, sum_n a_nc (the
+// gradient of a bias). A thread owns a block of columns.
 static void add_column_sums(float *out, const float *a, const float *b, const float *r,
                             size_t N, int C) {
 #pragma omp parallel for
@@ -608,7 +599,7 @@ static void rmsnorm_forward(float *y, const float *x, const float *gain, size_t 
 
 // With u = dy g:  dx_c = r (u_c - x_c r^2 mean_c(u x)), because dr/dx_c = -r^3 x_c / C;
 // dg_c += sum_n dy x r.  dx is added to: x is the residual stream, which others read too.
-// r (N) is scratch. The inverse RMS is computed again; it costs less than the room to keep it.
+// r (N) is scratch. Recomputing the inverse RMS is cheaper than storing it.
 static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const float *x,
                              const float *gain, float *r, size_t N, int C) {
 #pragma omp parallel for
@@ -692,8 +683,7 @@ static void embedding_backward(float *dtable, const float *dy, const int *tokens
     }
 }
 
-// max_j x_j from the row's first element on, n >= 1. A NaN in front stays; one further on survives
-// in the exponentials.
+// max_j x_j, n >= 1. A leading NaN propagates here; a later one propagates through exp.
 static inline float row_max(const float *x, int n) {
     float lane[LANES];
     for (int l = 0; l < LANES; l++) lane[l] = x[0];
@@ -753,17 +743,17 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // ------------------------------------------------------------------------------------------------
 // 4  Mixers
 //
-// A mixer is what stands between the projections and Wo: it gets q, k, v and returns o. (mlp alone
-// gets q and k and returns u, which Wv then projects to o.) The seven use the same parameters (Wq,
-// bq, Wk, bk, Wv, bv, Wo), so all models of a size are equally large.
-// Every chapter has the same parts: the idea, the equations, what changed from standard, what is
-// kept for the backward pass, the gradient, the cost (multiply-adds count as two FLOPs, a layer,
-// without the projections), forward, backward (4.5 to 4.7 use standard's), an exercise.
+// A mixer stands between the projections and Wo: it takes q, k, v and returns o. (Only mlp differs:
+// it takes q and k and returns u, which Wv then projects to o.) All seven use the same parameters
+// (Wq, bq, Wk, bk, Wv, bv, Wo), so all variants have equal parameter counts.
+// Every chapter has the same parts: the idea; the equations; the change from standard; the values
+// kept for the backward pass; the gradient; the cost in FLOPs a layer (a multiply-add is two FLOPs,
+// projections are left out); forward; backward (4.5 to 4.7 use standard's); an exercise.
 //
 // The contract.   q (M,T,NH,dh), k (M,T,NKV,dh), v (R,T,NKV,dh), o (R,T,NH,dh), stat (M,NH,T,2),
-// where M is the number of rows that have queries and keys of their own: all R of them, or one
-// whose map serves all R. forward writes o and stat; backward gets g = dLoss/do and writes dq, dk
-// and dv. Query head h reads key/value head h / (NH/NKV): grouped-query attention, if NKV < NH.
+// where M is the number of rows with queries and keys of their own: all R rows, or one whose map
+// serves all R. forward writes o and stat; backward takes g = dLoss/do and writes dq, dk and dv.
+// Query head h reads key/value head h / (NH/NKV): this is grouped-query attention if NKV < NH.
 // ------------------------------------------------------------------------------------------------
 
 typedef struct {
@@ -783,9 +773,9 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 
 // ---- 4.1  standard -----------------------------------------------------------------------------
 //
-// The idea. Each position asks (q), each offers (k), and the answer is an average of the values,
-// weighted by how well they match. All four principles hold: it mixes tokens; by a softmax of dot
-// products; the weights depend on the sequence; queries and keys come from the layer's own input.
+// The idea. Each position asks with a query, each offers a key, and the answer is an average of the
+// values, weighted by how well query and key match. All four principles hold: mixing; the form (dot
+// product and softmax); dependence on the sequence; queries and keys of the current layer.
 //
 //     x_ij = s q_i.k_j            q, k after RoPE
 //     A_ij = exp(x_ij) / sum_{l<=i} exp(x_il)                   the map, causal
@@ -801,9 +791,52 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 //          dq_i = s sum_j dx_ij k_j;  dk_j = s sum_i dx_ij q_i;  dv_j = sum_i A_ij g_i.
 // Cost:    2 R T^2 C forward, 5 R T^2 C backward (two and five products over the T^2/2 pairs with
 //          j <= i): grows with the square of the length.
-//
-// The code is shared with every variant that has a T x T map. What may differ is handed in: the
-// weights of a row (Weigh), and through M whose map it is.
+
+// Attention in its plainest form: one head of one sequence, with the whole map A (T,T) in memory;
+// of A only j <= i is used. q, k, v, o (T,dh). The blocks further down compute the same; the tests
+// call both and compare.
+FOR_TESTS static void attention_plain(float *o, float *A, const float *q, const float *k,
+                                      const float *v, int T, int dh) {
+    float s = (float)(1 / sqrt((double)dh));
+    for (int i = 0; i < T; i++) {
+        float *a = A + (size_t)i * T, *oi = o + (size_t)i * dh, z = 0;
+        for (int j = 0; j <= i; j++) a[j] = s * dot(q + (size_t)i * dh, k + (size_t)j * dh, dh);
+        float max = row_max(a, i + 1);
+        for (int j = 0; j <= i; j++) {
+            a[j] = exp_fast(a[j] - max);
+            z += a[j];
+        }
+        memset(oi, 0, dh * sizeof(float));
+        for (int j = 0; j <= i; j++) {
+            a[j] /= z;
+            for (int c = 0; c < dh; c++) oi[c] += a[j] * v[(size_t)j * dh + c];
+        }
+    }
+}
+
+// Its gradients, from g = dLoss/do (T,dh) and the map A. dq, dk and dv begin at zero.
+FOR_TESTS static void attention_plain_backward(float *dq, float *dk, float *dv, const float *g,
+                                               const float *A, const float *q, const float *k,
+                                               const float *v, int T, int dh) {
+    float s = (float)(1 / sqrt((double)dh));
+    for (int i = 0; i < T; i++) {
+        const float *a = A + (size_t)i * T, *gi = g + (size_t)i * dh;
+        float ci = 0;                                           // c_i = sum_j A_ij dA_ij
+        for (int j = 0; j <= i; j++) ci += a[j] * dot(gi, v + (size_t)j * dh, dh);
+        for (int j = 0; j <= i; j++) {
+            float dx = a[j] * (dot(gi, v + (size_t)j * dh, dh) - ci);
+            for (int c = 0; c < dh; c++) {
+                dq[i * dh + c] += s * dx * k[j * dh + c];
+                dk[j * dh + c] += s * dx * q[i * dh + c];
+                dv[j * dh + c] += a[j] * gi[c];
+            }
+        }
+    }
+}
+
+// The same loops in blocks, shared with every variant that has a T x T map. What differs is passed
+// as arguments: the weights of a row (Weigh), and M, the number of maps. Mat, multiply() and panels
+// are section 2's.
 
 // A row of n scores x = q.k (not scaled) becomes z_i A_ij, in place, and stat[1] = 1/z_i: o is
 // divided by z_i, dh products a row, instead of the n weights. stat[0] is the maximum, if any.
@@ -914,8 +947,9 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int r = 0; r < m.M; r++) {
         for (int kv = 0; kv < m.NKV; kv++) {
-            for (int step = 0; step < group * blocks; step++) {
-                int h = kv * group + step / blocks, i0 = (blocks - 1 - step % blocks) * QB;
+            for (int h = kv * group; h < (kv + 1) * group; h++)
+            for (int i0 = (blocks - 1) * QB; i0 >= 0; i0 -= QB) {
+                bool add = h > kv * group || i0 < (blocks - 1) * QB;
                 int n = min_int(QB, m.T - i0), keys = i0 + n, ld = whole_panels(keys);
                 int first = r * served, last = first + served - 1;
                 const Work *mine = &work[omp_get_thread_num()];
@@ -944,7 +978,7 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                     float *dvu = dv + at(user, 0, kv, &m, m.NKV);
                     Mat gi = rows(g + at(user, i0, h, &m, m.NH), C);
                     pack_panels(mine->side, gi, n, m.dh, 0, 1);
-                    multiply(dvu, CKV, step ? dvu : NULL, CKV, transposed(map, ld),
+                    multiply(dvu, CKV, add ? dvu : NULL, CKV, transposed(map, ld),
                              mine->side, n, keys, m.dh, n);
                 }
                 // in the forward this was map = q k', so now dq = dmap k, dk += dmap' q
@@ -952,7 +986,7 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                 multiply(dq + at(r, i0, h, &m, m.NH), C, NULL, 0, rows(dmap, ld),
                          packed_head(kp, r, kv, &m), m.T, n, m.dh, keys);
                 pack_panels(mine->side, rows(qi, C), n, m.dh, 0, 1);
-                multiply(dkr, CKV, step ? dkr : NULL, CKV, transposed(dmap, ld),
+                multiply(dkr, CKV, add ? dkr : NULL, CKV, transposed(dmap, ld),
                          mine->side, n, keys, m.dh, n);
             }
         }
@@ -974,21 +1008,21 @@ static void standard_backward(float *dq, float *dk, float *dv, const float *g, c
 
 // ---- 4.2  mlp ----------------------------------------------------------------------------------
 //
-// The idea. Take token mixing away and keep everything else: the three projections become a gated
-// MLP of hidden width C, applied to each position by itself.
+// The idea. Relax principle 1, mixing, and keep everything else: the three projections become a
+// gated MLP of hidden width C, applied to each position by itself.
 //
 //     o_i = (SiLU(q_i) * k_i) Wv + bv        q = n Wq + bq is the gate, k = n Wk + bk goes up;
 //                                            n = RMSNorm(h), the normed input of the block
 //
-// Changed: no position sees another, so no map. Wv comes last: the mixer's result u = SiLU(q) * k
-//          is what Wv projects, and the block calls them in that order. No RoPE, no QK-norm: q and
-//          k are not compared with anything. (The paper's "MLP"; its equal parameter counts and
-//          its cost tables fit hidden width C with Wo kept.)
+// Changed: no position sees another, so there is no map. Wv comes last: it projects the mixer's
+//          result u = SiLU(q) * k, and the block calls them in that order. q and k are not compared
+//          with anything, so there is no RoPE and no QK-norm. (This is the paper's "MLP"; its equal
+//          parameter counts and its cost tables fit hidden width C with Wo kept.)
 // Kept:    q, k, u, o.
 // Gradient: that of SwiGLU, section 3: with du = do Wv', dq = du k SiLU'(q), dk = du SiLU(q).
 // Cost:    about 5 R T C forward: linear in the length, no cache when decoding.
 //
-// Under grouped-query attention k has fewer channels than q and the product has no shape: refused.
+// Grouped-query attention is refused: k would have fewer channels than q, to which it is a factor.
 
 static void mlp_forward(float *u, const float *q, const float *k, Mix m) {
     swiglu_forward(u, q, k, (size_t)m.R * m.T, m.NH * m.dh);
@@ -1003,9 +1037,9 @@ static void mlp_backward(float *dq, float *dk, const float *du, const float *q, 
 
 // ---- 4.3  approx -------------------------------------------------------------------------------
 //
-// The idea. Keep the dot product, relax the form: replace the exponential by its Taylor polynomial
-// of second order. Weights cannot become as sharp: f grows like x^2, not like exp(x); and a strong
-// mismatch weighs like a match, f(-5) = f(3), for f is smallest at x = -1.
+// The idea. Relax principle 2, the form: keep the dot product, but replace the exponential by its
+// second-order Taylor polynomial f. Its weights are less sharp, since f grows like x^2 and not like
+// exp(x); and a strong mismatch weighs as much as a match, f(-5) = f(3): f is smallest at x = -1.
 //
 //     f(x) = 1 + x + x^2/2        x_ij as in standard, RoPE included              (paper, eq. 6)
 //     A_ij = f(x_ij) / z_i        z_i = sum_{j<=i} f(x_ij)
@@ -1016,7 +1050,7 @@ static void mlp_backward(float *dq, float *dk, const float *du, const float *q, 
 // Changed: the weights of a row, nothing else.
 // Kept:    q, k, v, o and 1/z_i.
 // Gradient: df_ij = (g_i.v_j - c_i) / z_i with c_i = g_i.o_i as before; dx_ij = f'(x_ij) df_ij, and
-//          f'(x) = 1 + x. exp is its own derivative, so with the softmax f'/z is A_ij again; here
+//          f'(x) = 1 + x. In the softmax f is exp, its own derivative, so f'/z is A_ij again; here
 //          it is (1 + x_ij)/z_i.
 // Cost:    as standard. f is a polynomial of q_i.k_j, so the sums over j can also be kept as a
 //          state of D = 1 + dh + dh(dh+1)/2 features, and no map is formed: 4 R T D C FLOPs, linear
@@ -1062,9 +1096,10 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 
 // ---- 4.4  nonapprox ----------------------------------------------------------------------------
 //
-// The idea. Keep the softmax, relax the pair: each KEY has one score, whoever asks. Row i of
-// the map is then row i - 1, scaled down to make room for the new key, and o_i is a running average
-// with a data-dependent gate: attention in linear time, without any approximation.
+// The idea. Relax principle 2, the form: keep the softmax, but give each KEY one score, whichever
+// query asks. Row i of the map is then row i - 1, scaled down to make room for the new key, and o_i
+// is a running average with a data-dependent gate: a linear RNN, exact, in linear time. (RWKV-4's
+// recurrence with decay 0 and bonus 0 computes the same.)
 //
 //     u_j = SiLU(q_j)             the query at the key's own position
 //     x_j = s u_j.k_j             one score a key and head, no RoPE: it would cancel
@@ -1196,14 +1231,14 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 
 // ---- 4.5  rndembqk -----------------------------------------------------------------------------
 //
-// The idea. Keep tokens mixing through a softmax map, relax its dependence on the sequence: one
-// extra row, the anchor, starts from fixed random vectors and runs through the same blocks; its
-// queries and keys make one map, which mixes the values of every sequence.
+// The idea. Relax principle 3, dependence on the sequence: tokens still mix through a softmax map,
+// but one extra row makes it. This row, the anchor, starts from fixed random vectors and runs
+// through the same blocks; the map of its queries and keys mixes the values of every sequence.
 //
 //     A = softmax(s Q0 K0')       causal, RoPE; Q0, K0 from the anchor's row alone
-//     o_r = A v_r                 for every row r; the anchor's, too, where a later layer needs it
+//     o_r = A v_r                 for every row r, also the anchor's if a later layer needs it
 //
-// Changed: whose q and k make the map: the anchor's (M = 1), where standard takes each row's own.
+// Changed: the anchor's q and k make the one map (M = 1); in standard each row's own do.
 // Kept:    Q0, K0 (one row), v, o of all rows; two floats a row of the one map.
 // Gradient: as standard, except that the map has R users, so dA_ij = sum_r g_ri.v_rj and
 //          c_i = sum_r g_ri.o_ri. It flows through Q0, K0 into the anchor's row and down its
@@ -1218,8 +1253,9 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 
 // ---- 4.6  fixedseqqk ---------------------------------------------------------------------------
 //
-// The idea. The same anchor, but it reads a text: its tokens are fixed (the first T of the training
-// data, or of --anchor FILE), their embeddings are the current ones.
+// The idea. Relax principle 3, dependence on the sequence, with an anchor that reads a text: its
+// tokens are fixed (the first T of the training data, or of --anchor FILE), and the current
+// embedding table embeds them.
 //
 //     A = softmax(s Q0 K0')       causal, RoPE; Q0, K0 from the anchor's row alone
 //     o_r = A v_r                 as rndembqk
@@ -1233,12 +1269,12 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 
 // ---- 4.7  staticembqk --------------------------------------------------------------------------
 //
-// The idea. Queries and keys depend on the sequence but not on the hidden state: every layer makes
-// them from the token embeddings e, with weights of its own, so its map knows which tokens there
-// are and where, not what earlier layers made of them.
+// The idea. Relax principle 4, queries and keys of the current layer: every layer projects them, by
+// its own weights, from the token embeddings e and not from the hidden state. So its map knows the
+// tokens and their positions, but nothing that earlier layers computed from them.
 //
 //     q = RMSNorm_l(e) Wq + bq,  k = RMSNorm_l(e) Wk + bk;  v from the hidden state
-//     then as standard            e: what enters the first block; RMSNorm_l: layer l's own norm
+//     then as standard            e: the first block's input; RMSNorm_l: layer l's own norm
 //
 // Changed: the rows that Wq and Wk project: the normed e, by layer l's own norm (raw, their std of
 //          0.02 would make the first scores 2500 times smaller). In layer 1 e is h: standard.
@@ -1247,7 +1283,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 //          gradient, and the norm's gain gets its gradient from both uses.
 // Cost:    as standard, and one more RMSNorm.
 //
-// Its mixer is standard's; where its q and k come from is the block's affair (section 6).
+// Its mixer is standard's; the block (section 6) decides where its q and k come from.
 
 // Exercise: which layers' maps could be computed before the first block runs?
 
@@ -1269,7 +1305,7 @@ typedef void MixBackward(float *dq, float *dk, float *dv, const float *g, const 
 typedef struct {
     const char *name;
     char letter;                // in a layer string such as NSNS
-    const char *relaxes;        // the principle of attention that it gives up
+    const char *relaxes;        // the principle that it relaxes
     QKSource source;
     bool rotates;               // RoPE on q and k?
     MixForward *forward;        // NULL: mlp, which the block itself calls around Wv
@@ -1278,14 +1314,14 @@ typedef struct {
 
 static const Variant variants[VARIANTS] = {
     {"standard", 'S', "nothing", QK_OWN, true, standard_forward, standard_backward},
-    {"mlp", 'M', "token mixing", QK_OWN, false, NULL, NULL},
-    {"approx", 'A', "mathematical form", QK_OWN, true, approx_forward, approx_backward},
-    {"nonapprox", 'N', "mathematical form", QK_OWN, false, nonapprox_forward, nonapprox_backward},
-    {"rndembqk", 'R', "sequence dependency", QK_RANDOM_ANCHOR, true,
+    {"mlp", 'M', "1, mixing", QK_OWN, false, NULL, NULL},
+    {"approx", 'A', "2, the form", QK_OWN, true, approx_forward, approx_backward},
+    {"nonapprox", 'N', "2, the form", QK_OWN, false, nonapprox_forward, nonapprox_backward},
+    {"rndembqk", 'R', "3, dependence on the sequence", QK_RANDOM_ANCHOR, true,
      standard_forward, standard_backward},
-    {"fixedseqqk", 'F', "sequence dependency", QK_TEXT_ANCHOR, true,
+    {"fixedseqqk", 'F', "3, dependence on the sequence", QK_TEXT_ANCHOR, true,
      standard_forward, standard_backward},
-    {"staticembqk", 'E', "current queries and keys", QK_STATIC, true,
+    {"staticembqk", 'E', "4, queries and keys of the current layer", QK_STATIC, true,
      standard_forward, standard_backward},
 };
 
@@ -1302,8 +1338,8 @@ typedef struct {
     int kind[MAX_LAYERS];       // the variant of each layer
 } Config;
 
-// Layouts: which layers, numbered l = 1 .. n, stay standard. Where the simple layers are gives top,
-// middle and bottom their names.
+// Layouts: which layers, numbered l = 1 .. n, stay standard. top, middle and bottom are named after
+// the place of the simple layers.
 enum { UNIFORM, EVEN, ODD, TOP, MIDDLE, BOTTOM, QUARTER, FIRST, LAST, BILATERAL, LAYOUTS };
 
 static const struct {
@@ -1336,8 +1372,8 @@ static bool stays_standard(int layout, int l, int n) {
     }
 }
 
-// A parameter tensor is declared once, in add_tensor(); everything else (memory, initial values,
-// AdamW, checkpoint, tests, the memory report) walks the list.
+// A parameter tensor is declared once, by add_tensor(); everything else (memory, initial values,
+// AdamW, checkpoint, tests, the memory report) loops over the list.
 typedef enum { MATRIX, BIAS, GAIN } Role;   // MATRIX: N(0, 0.02^2), decayed; BIAS: 0; GAIN: 1
 
 typedef struct {
@@ -1375,15 +1411,15 @@ typedef struct {
     bool frozen;                // only values: set between model_plan() and model_allocate()
     float *store;               // all values, gradients and moments
     size_t parameters;
-    // anchors: at most one of each kind; the one that is needed longest comes first
-    int anchors, anchor_last[2];    // how many; the last layer that uses the anchor at position a
+    // anchors: at most one of each kind, first the anchor that is needed in the later layer
+    int anchors, anchor_last[2];    // their number; the last layer that uses anchor a
     QKSource anchor_kind[2];
     float *eps;                 // (T,C) rndembqk's fixed random input, not a parameter
     int *anchor_tokens;         // (T) fixedseqqk's fixed text
     // activations
     float *activations;
     size_t activation_bytes, kept_bytes, mixer_bytes;
-    float *final;               // (B,T,C) what leaves the last block
+    float *final;               // (B,T,C) the last block's output
     float *angles;              // (T,dh/2,2) RoPE: cosine, sine
     float *n, *dn, *dres;       // (Rmax,T,C) normed rows, their gradient, the residual stream's
     float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: normed rows e, their gradient, e's
@@ -1394,22 +1430,22 @@ typedef struct {
     float *logits;              // (chunk,V)
     float *losses;              // (B,T) of the last forward pass, 0 where nothing is scored
     unsigned char *right;       // (B,T) is the target the likeliest token?
-    int scored, correct;        // positions with a target; of these, right
-    int chunk;                  // positions whose logits are held at a time
+    int scored, correct;        // positions with a target; those of them that are right
+    int chunk;                  // positions whose logits are in memory at a time
     int *tokens;                // (B,T) the inputs of the last forward pass
     int b, T;                   // batch and positions of the last forward pass
     Skip skip;
 } Model;
 
-// Rows that enter block l: the batch, and the anchors that layer l or a later one uses. Evaluation
-// with skipped layers uses none.
+// Rows that enter block l: the batch, and the anchors that layer l or a later layer uses. With
+// skipped layers no anchor is used.
 static int rows_in(const Model *m, int b, int l) {
     int alive = 0;
     for (int a = 0; a < m->anchors && m->skip == SKIP_NONE; a++) alive += m->anchor_last[a] >= l;
     return b + alive;
 }
 
-// Which anchor layer l takes its queries and keys from: 0 or 1, or -1 if from none.
+// The anchor whose queries and keys layer l uses: 0 or 1, or -1 for none.
 static int anchor_of(const Model *m, int l) {
     for (int a = 0; a < m->anchors; a++)
         if (variants[m->c.kind[l]].source == m->anchor_kind[a]) return a;
@@ -1472,8 +1508,8 @@ static void declare_tensors(Model *m) {
     m->head = c->untied ? add_tensor(m, MATRIX, c->vocab, C, "lm_head.weight") : m->embed;
 }
 
-// All activations are pieces of one block of memory: carve() walks the list twice, first with no
-// block, to learn its size, then to hand out the pieces.
+// All activations are pieces of one block of memory. carve() runs twice: first without a block, to
+// add up the sizes, then to assign the pieces.
 typedef struct {
     char *base;
     size_t used;
@@ -1566,8 +1602,8 @@ static void free_work(int nt) {
     work = NULL;
 }
 
-// Lays out the model; memory is reserved by model_allocate(), so that its need can be shown first.
-// anchor_tokens are set to 0 until the caller fills them.
+// Plans the model and counts its memory; model_allocate() then reserves it, so that the program can
+// report the need first.
 static void model_plan(Model *m, const Config *c) {
     *m = (Model){.c = *c};
     m->layer = allocate(c->layers * sizeof *m->layer, "the layers");
@@ -1631,12 +1667,12 @@ static void model_free(Model *m) {
 // 6  The model forward and backward
 // ------------------------------------------------------------------------------------------------
 
-// What the queries and keys of layer l are projected from: M rows of T positions.
+// The input from which layer l projects its queries and keys: M rows of T positions.
 typedef struct {
     int M;
-    size_t first;               // where they begin in the layer's rows (Rin,T,C), in floats
-    bool embeddings;            // they are the input rows e, not the residual stream
-    bool compared;              // they are queries and keys: QK-norm applies (mlp: they are not)
+    size_t first;               // their offset in the layer's rows (Rin,T,C), in floats
+    bool embeddings;            // project the token embeddings e, not the residual stream
+    bool compared;              // q is compared with k, so QK-norm applies (mlp: it is not)
 } Source;
 
 static Source qk_source(const Model *m, int l) {
@@ -1652,7 +1688,7 @@ static Mix mix_shape(const Model *m, int l) {
                  c->dim / c->heads};
 }
 
-// One of q and k: project x, then QK-norm (gain != NULL), then RoPE.   x (N,C), out (N,H,dh)
+// Computes q, or k: project x, then QK-norm (if gain), then RoPE.   x (N,C), raw and out (N,H,dh)
 static void qk_forward(Model *m, float *out, float *raw, const float *x, const Tensor *w,
                        const Tensor *b, const Tensor *gain, int M, int H, bool rotates) {
     int C = m->c.dim, dh = C / m->c.heads;
@@ -1662,7 +1698,7 @@ static void qk_forward(Model *m, float *out, float *raw, const float *x, const T
     if (rotates) rope(out, m->angles, 1, M, m->T, H, dh);
 }
 
-// d is the gradient of out, and is used up; dx = or += the gradient of x.
+// d is the gradient of out and is overwritten. dx = the gradient of x, or += if add is set.
 static void qk_backward(Model *m, float *dx, Tensor *w, Tensor *b, Tensor *gain, float *d,
                         const float *raw, const float *x, int M, int H, bool rotates, bool add) {
     int C = m->c.dim, dh = C / m->c.heads;
@@ -1723,8 +1759,9 @@ static void block_forward(Model *m, int l, float *out) {
 }
 
 // The block, backwards: the same lines from the last to the first. On entry dres (R,T,C) is the
-// gradient of the block's output, on return (Rin,T,C) that of its input; the residual stream passes
-// it on unchanged, and each branch adds to it. Normed rows and act are computed again, not kept.
+// gradient of the block's output, on return dres (Rin,T,C) is the gradient of its input: the
+// residual stream passes it on unchanged, and each branch adds to it. Normed rows and act are
+// recomputed.
 static void block_backward(Model *m, int l) {
     const Config *c = &m->c;
     const Variant *variant = &variants[c->kind[l]];
@@ -1744,7 +1781,7 @@ static void block_backward(Model *m, int l) {
 
     // mid = h + o Wo
     linear_backward(m->g, L->wo->g, NULL, m->dres, L->o, L->wo->w, N, C, C, false);
-    // o = mix(q, k, v). An anchor that ends here gave q and k only: its gradient starts from zero.
+    // o = mix(q, k, v). An anchor whose last layer this is gave only q and k: its gradient is 0.
     Source from = qk_source(m, l);
     rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
     memset(m->dres + N * C, 0, (Nin - N) * C * sizeof(float));
@@ -1757,7 +1794,7 @@ static void block_backward(Model *m, int l) {
                           mix_shape(m, l));
         linear_backward(m->dn, L->wv->g, L->bv->g, m->dv, m->n, L->wv->w, N, C, CKV, false);
     }
-    // q, k from their source. dx already holds v's share where v and q have the same source.
+    // q, k from their source. If v has the same source, dx already holds v's part of the gradient.
     const float *x = m->n + from.first;
     float *dx = m->dn + from.first;
     if (from.embeddings) {
@@ -1774,8 +1811,8 @@ static void block_backward(Model *m, int l) {
     rmsnorm_backward(m->dres, L->norm1->g, m->dn, L->h, L->norm1->w, m->r, Nin, C);
 }
 
-// Runs tokens (b,T), b <= batch and T <= seq, through all blocks. The anchors are rows of their own
-// behind the batch; since everything is causal, a shorter T just uses the front of them.
+// Runs tokens (b,T), b <= batch and T <= seq, through all blocks. The anchors are the rows after
+// the batch; a shorter T uses their first T positions, which is exact: everything is causal.
 static void model_forward(Model *m, const int *tokens, int b, int T) {
     const Config *c = &m->c;
     size_t N = (size_t)b * T, row = (size_t)T * c->dim;
@@ -1793,10 +1830,10 @@ static void model_forward(Model *m, const int *tokens, int b, int T) {
 }
 
 // The head: final norm, logits, cross-entropy with targets (b,T), -1 where nothing is scored.
-// Returns the mean loss over the scored positions, in nats; each position's is in m->losses. This
-// is the one place where forward and backward meet in one function: logits (N,V) are large, so they
-// are made and used up a chunk of positions at a time. With backward set, dres becomes the
-// gradient of the last block's output.
+// Returns the mean loss over the scored positions, in nats; m->losses holds each position's loss.
+// Only here do forward and backward share a function: the logits (N,V) are large, so they are
+// computed and used one chunk of positions at a time. If backward is set, dres becomes the gradient
+// of the last block's output.
 static double head_pass(Model *m, const int *targets, bool backward) {
     int C = m->c.dim, V = m->c.vocab;
     size_t N = (size_t)m->b * m->T;
@@ -1870,8 +1907,8 @@ static double sum_of_squares(const float *x, size_t n) {
     return sum;
 }
 
-// The norm of the whole gradient. A tensor whose gradient is not finite ends the run: from here on
-// every weight would be lost.
+// The norm of the whole gradient. A gradient that is not finite ends the run, because the update
+// would ruin every weight.
 static double gradient_norm(const Model *m, int step, double loss) {
     double sum = sum_of_squares(m->tensors[0].g, m->parameters);
     for (int i = 0; i < m->ntensors && !(isfinite(sum) && isfinite(loss)); i++) {
