@@ -42,11 +42,14 @@ not() { ! "$@"; }
 said() { grep -q -e "$1" log; }
 tree() { cp -r "$root/train_attnvar.c" "$root/test_attnvar.c" "$root/Makefile" "$root/dev" . && rm -f ./*.o; }
 build() { try "does not build without a warning" make -s CFLAGS="${flags:-} -Werror" "$@" $targets; }
-tests() {       # tests RUNNER PROGRAM: the gradients, the golden vectors
-    for tests in gradient golden; do
-        try "$tests" "$@" $tests
-        said '^[1-9][0-9]* passed, 0 failed' || die "$tests: $(tail -n 1 log)"
-        eval "$tests=\$(sed -n '\$s/ passed.*//p' log)"
+tests() {       # tests RUNNER PROGRAM: the gradients of each variant and of a mix, the golden vectors
+    gradient=0
+    for name in "gradient SS" "gradient MM" "gradient AA" "gradient NN" "gradient RR" "gradient FF" "gradient EE" \
+                "gradient EFRNAMS" golden; do
+        try "$name" "$@" "$name"
+        said '^[1-9][0-9]* passed, 0 failed' || die "$name: $(tail -n 1 log)"
+        count=$(sed -n '$s/ passed.*//p' log)
+        if [ "$name" = golden ]; then golden=$count; else gradient=$((gradient + count)); fi
     done
 }
 
@@ -55,8 +58,8 @@ training="--layers 8 --layout SMANRFES --dim 32 --heads 2 --ffn 48 --seq 64 --ba
           --eval-every 10 --eval-batches 2 --log-every 1 --threads 1 --save-every 1
           --data dev/data/austen_train.txt --val dev/data/austen_val.txt"
 reference() {   # this machine's build and its run, once
-    [ -e "$dir/x86/run/model.safetensors" ] && return
-    mkdir -p "$dir/x86" && (cd "$dir/x86" && tree && make -s train_attnvar &&
+    [ -e "$dir/here/run/model.safetensors" ] && return
+    mkdir -p "$dir/here" && (cd "$dir/here" && tree && make -s train_attnvar &&
         ./train_attnvar $training --out run > out) || { echo "FAIL  this machine's own build"; exit 1; }
 }
 agree() {       # agree LOG: the largest difference to the reference's, or nothing if one is above 1e-3
@@ -64,7 +67,7 @@ agree() {       # agree LOG: the largest difference to the reference's, or nothi
              file == 1 { loss[$1] = $2; val[$1] = $6; n++ }
              file == 2 { m++; d = $2 - loss[$1]; if (d < 0) d = -d; if (!(d <= worst)) worst = d
                          if (val[$1] != "") { d = $6 - val[$1]; if (d < 0) d = -d; if (!(d <= worst)) worst = d } }
-             END { if (n == 30 && m == 30 && worst <= 1e-3) printf "%.6f", worst }' "$dir/x86/run/log.csv" "$1"
+             END { if (n == 30 && m == 30 && worst <= 1e-3) printf "%.6f", worst }' "$dir/here/run/log.csv" "$1"
 }
 last() { tail -n 1 "$1" | cut -d, -f6; }
 
@@ -82,14 +85,14 @@ until_row() {   # until_row FOLDER ROW PROGRAM...: killed as soon as its log has
 trains() {      # trains RUNNER PROGRAM: alone, then to and fro between this machine and that one
     try "training" "$@" $training --out run
     worst=$(agree run/log.csv)
-    [ -n "$worst" ] || die "other losses than here: $(last run/log.csv), here $(last "$dir/x86/run/log.csv")"
+    [ -n "$worst" ] || die "other losses than here: $(last run/log.csv), here $(last "$dir/here/run/log.csv")"
     until_row trip 6 "$@" $training --out trip
-    until_row trip 14 "$dir/x86/train_attnvar" --out trip --resume --save-every 1 --sample 0
+    until_row trip 14 "$dir/here/train_attnvar" --out trip --resume --save-every 1 --sample 0
     until_row trip 22 "$@" --out trip --resume --save-every 1 --sample 0
-    try "to and fro: resumed here" "$dir/x86/train_attnvar" --out trip --resume --sample 0
+    try "to and fro: resumed here" "$dir/here/train_attnvar" --out trip --resume --sample 0
     trip=$(agree trip/log.csv)
-    [ -n "$trip" ] || die "to and fro: ends at $(last trip/log.csv), here at $(last "$dir/x86/run/log.csv")"
-    losses="val loss $(last run/log.csv) (here $(last "$dir/x86/run/log.csv")), all 30 losses within $worst, to and fro within $trip"
+    [ -n "$trip" ] || die "to and fro: ends at $(last trip/log.csv), here at $(last "$dir/here/run/log.csv")"
+    losses="val loss $(last run/log.csv) (here $(last "$dir/here/run/log.csv")), all 30 losses within $worst, to and fro within $trip"
 }
 
 # ---- the targets
