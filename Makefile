@@ -7,6 +7,7 @@
 #   make tools      evaluate, look inside, generate (dev/tools)
 #   make clean                             make fuzz    random input, needs clang
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
+#   make cross      other systems, those that a Linux machine can compile for or run: dev/README.md
 #   make mutate     do the tests notice mistakes? 200 of them, one at a time
 #   make static     static analysis (gcc, clang-tidy, cppcheck)
 #   make dynamic    memory and races while it runs (valgrind, thread sanitizer)
@@ -148,6 +149,10 @@ test_debug: test_attnvar.c train_attnvar.c .flags
 check:
 	dev/test/check.sh
 
+# Other systems, a line each; CROSS='--long windows' etc.
+cross:
+	dev/test/cross.sh $(CROSS)
+
 # gcc's analyzer, clang-tidy and cppcheck, those that are installed.
 static:
 	dev/test/static.sh
@@ -217,5 +222,5 @@ clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug dev/scale/mpi_attnvar *.o .flags .utf8.o dev/bench/bench \
 	      $(TOOLS) dev/test/tools_test
 
-.PHONY: always web web-check run quick recall table paper tools test test-model test-commands debug check static \
+.PHONY: always web web-check run quick recall table paper tools test test-model test-commands debug check cross static \
         mutate bench bench-quick golden golden-write fuzz exercise exercises-check clean

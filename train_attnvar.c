@@ -3,8 +3,9 @@
 This file trains a small Qwen2.5-style language model in which every layer's attention is
 one of seven variants: the standard one, and six that each relax one design principle of it,
 after "Deconstructing Attention" (Xue, Moosavi, Aletras, arXiv 2510.11602). Every variant has its
-forward and its backward pass written out; nothing is left to a library. It is a reference: plain
-C11, libc, libm and, if there, OpenMP. No framework: one model, one optimizer, float32, CPU.
+forward and its backward pass written out; nothing is left to a library. It is a reference: C11,
+libm, the libc of a POSIX.1-2008 system or of MinGW-w64 and, if there, OpenMP; gcc and clang make it
+fast. No framework: one model, one optimizer, float32, CPU.
 
     build   make            (or: cc -O3 train_attnvar.c -o train_attnvar -lm)
     run     ./train_attnvar                                       standard attention, every layer
