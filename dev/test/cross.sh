@@ -172,7 +172,7 @@ large() {       # large TEXT: a text of 5 GB, of which almost nothing is on the 
 }
 
 target_windows() {
-    needs mingw-w64:x86_64-w64-mingw32-gcc mingw-w64:x86_64-w64-mingw32-windres wine
+    needs mingw-w64:x86_64-w64-mingw32-gcc mingw-w64:x86_64-w64-mingw32-windres wine bsdutils:script
     runner=wine suffix=.exe
     wine wineboot -i > /dev/null 2>&1
     native CC=x86_64-w64-mingw32-gcc PORTABLE=1
@@ -190,7 +190,12 @@ target_windows() {
     wine ./train_attnvar.exe --data 'Δ.txt' > log 2>&1 && die "a file that is not there"
     said 'Δ.txt: No such file' || die "a message that is not ASCII: $(cat log)"
     wine ./train_attnvar.exe $training --out run > log 2>&1 && die "a run that is there is overwritten"
-    ok="$ok; killed eight times; names that are not ASCII"
+    # Ctrl-C, in the console that wine makes of a terminal
+    try "Ctrl-C" x86_64-w64-mingw32-gcc -O1 dev/test/ctrl_c.c -o ctrl_c.exe
+    script -qec "wine ./ctrl_c.exe stopped/log.csv ./train_attnvar.exe $(echo $training) --steps 100000 --save-every 0 --out stopped" \
+        /dev/null < /dev/null > log 2>&1
+    [ $? -eq 130 ] && [ -e stopped/model.safetensors ] || die "Ctrl-C: $(tail -c 300 log | tr -cd '[:print:]')"
+    ok="$ok; killed eight times; Ctrl-C saves; names that are not ASCII"
     large "5368709127 bytes"
 }
 
