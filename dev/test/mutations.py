@@ -402,6 +402,22 @@ GROUPS = [
         ("attend-back-last-key-lost", "attend_backward", "m.T, n, m.dh, keys)", "m.T, n, m.dh, keys - 1)"),
         ("nonapprox-dk-adds-stale", "nonapprox_backward", "h % group != 0", "h != 0"),
     ]),
+    # section 2 and the scan, the second reader's
+    (["double matmul", "double golden double linear", "double golden double mixer nonapprox", "both saturated",
+      "double model double", "both threads SMANRFE"], [
+        ("pack-transposed-first-row", "pack", "x.p[w * x.rs + k];", "x.p[w * x.rs];"),
+        ("pack-panels-deep-place", "pack_panels", "(size_t)j * K + (size_t)k * NR", "(size_t)j * K"),
+        ("multiply-later-rows-of-start", "multiply", "c0 = c, ldc0 = ldc)", "c0 = c)"),
+        ("multiply-first-panel-of-b", "multiply", "(size_t)j * depth + (size_t)k0 * NR", "(size_t)j * depth"),
+        ("multiply-narrow-is-whole", "multiply", "m == MR && n == VL", "m == MR && n <= VL"),
+        ("edge-start-row", "edge_tile", "c0 += c0 ? ldc0 : 0", "c0 += 0"),
+        ("matmul-deep-a-from-the-front", "matmul", "view(a, i, k0)", "view(a, i, 0)"),
+        ("matmul-start-of-first-columns", "matmul", "c0 + i * ldc0 + j0 + j", "c0 + i * ldc0 + j"),
+        ("matmul-b-from-the-front", "matmul", "view(b, k0, j0)", "view(b, k0, 0)"),
+        ("nonapprox-gate-by-difference", "nonapprox_scan", "gate[1] = old / Z", "gate[1] = 1 - a"),
+        ("nonapprox-max-of-last", "nonapprox_scan", "max = higher;", "max = x;"),
+        ("nonapprox-tail-difference", "nonapprox_scan_backward", "P[c] * (vj[c] - before[c])", "P[c] * vj[c]"),
+    ]),
 ]
 
 EQUIVALENT = []
