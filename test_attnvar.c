@@ -1854,9 +1854,10 @@ static void test_random(void) {
 static void test_matmul(void) {
     if (!wanted("matmul")) return;
     static const int shapes[][3] = {{1, 1, 1}, {5, 3, 7}, {MR, NR, 4}, {MR + 1, NR + 1, KC + 1},
-                                    {2 * MR - 1, NC + 3, 9}, {70, 2 * NR, 2 * KC + 5}, {3, 200, 30}};
+                                    {2 * MR - 1, NC + 3, 9}, {70, 2 * NR, 2 * KC + 5}, {3, 200, 30},
+                                    {3, 2 * NR - 1, NC * KC / (2 * NR) + 300}};    // deeper than a packed block
     double worst = 0;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         int M = shapes[i][0], N = shapes[i][1], K = shapes[i][2];
         uint64_t rng = 1 + i;
         float *a = allocate((size_t)M * K * sizeof(float), "a"), *b = allocate((size_t)K * N * sizeof(float), "b");
@@ -1876,13 +1877,13 @@ static void test_matmul(void) {
                     for (int k = 0; k < K; k++)
                         sum += x.p[m * x.rs + k * x.cs] * y.p[k * y.rs + n * y.cs];
                     double d = fabs(sum - c[m * N + n]);
-                    note(&worst, d);
+                    note(&worst, d / sqrt(1 + K / 1000.0));
                 }
         }
         free_work(omp_get_max_threads());
         free(a), free(b), free(c), free(bias);
     }
-    check(worst <= 1e-11, "matmul against three loops", "within %.1e: 7 shapes, 4 orientations, 3 starts", worst);
+    check(worst <= 1e-11, "matmul against three loops", "within %.1e: 8 shapes, 4 orientations, 3 starts", worst);
 }
 
 static void test_layers(void) {

@@ -13,14 +13,19 @@ read the tables. Rules that all of them keep:
     uses no CPU any more.
   - The first calls of a block warm up caches and wake threads; they are not counted.
   - Before two products are compared for speed, their results are compared.
+  - The libraries choose their kernels themselves: variables of the shell that would choose for them
+    are removed. A kernel of OpenBLAS with narrower vectors than this program's is not compared with.
 Numbers are printed for people; the last lines, `key: number` or `key: n/a`, for programs. */
 
 #pragma GCC diagnostic ignored "-Wunused-function"      // of the included file only a part is used
 #define ATTNVAR_NO_MAIN
 #include "../../train_attnvar.c"
 #include <dlfcn.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+
+extern char **environ;
 
 enum { MAX_REPEATS = 99, MAX_ROUNDS = 999 };
 
@@ -184,7 +189,42 @@ typedef void Sgemm64(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float
                      int64_t, const float *, int64_t, float, float *, int64_t);
 static Sgemm *sgemm;
 static Sgemm64 *sgemm64;
-static char openblas_text[256];
+static char openblas_text[512];
+
+// Removes what the shell tells the libraries, PyTorch's among them, about kernels and threads.
+static void clear_environment(void) {
+    static const char *const prefixes[] = {"OPENBLAS_", "GOTO_", "MKL_", "ONEDNN_", "DNNL_",
+                                           "ATEN_CPU_CAPABILITY", "TORCHINDUCTOR_"};
+    for (char **entry = environ; *entry;) {
+        char name[128];
+        size_t n = strcspn(*entry, "=");
+        bool known = false;
+        for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+            known = known || strncmp(*entry, prefixes[i], strlen(prefixes[i])) == 0;
+        if (!known || n >= sizeof name) {
+            entry++;
+            continue;
+        }
+        memcpy(name, *entry, n);
+        name[n] = 0;
+        printf("ignored   %s\n", *entry);
+        unsetenv(name);
+        entry = environ;                        // unsetenv moves the rest
+    }
+}
+
+// Bytes in a vector of an OpenBLAS kernel, by the name that openblas_get_corename() returns. Other
+// names than these mean kernels of x86 with 16, or of other processors, on which all are 16.
+static int kernel_bytes(const char *name) {
+    static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
+    static const char *const middle[] = {"Haswell", "Zen", "Sandybridge", "Bulldozer", "Piledriver",
+                                         "Steamroller", "Excavator"};
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (strcasecmp(name, wide[i]) == 0) return 64;
+    for (size_t i = 0; i < sizeof middle / sizeof *middle; i++)
+        if (strcasecmp(name, middle[i]) == 0) return 32;
+    return 16;
+}
 
 // A data pointer becomes a function pointer, which POSIX allows and ISO C does not.
 static bool find_symbol(void *function, void *library, const char *name) {
@@ -199,7 +239,7 @@ static bool openblas_use(void *library, const char *file) {
         for (int p = 0; p < 2; p++) {
             char name[80];
             void (*set_threads)(int) = NULL;
-            char *(*get_config)(void) = NULL;
+            char *(*get_config)(void) = NULL, *(*get_name)(void) = NULL;
             const char *before = prefixes[p], *after = wide ? "64_" : "";
             snprintf(name, sizeof name, "%sopenblas_set_num_threads%s", before, after);
             if (!find_symbol(&set_threads, library, name)) continue;
@@ -209,7 +249,13 @@ static bool openblas_use(void *library, const char *file) {
             set_threads(opt.threads);
             snprintf(name, sizeof name, "%sopenblas_get_config%s", before, after);
             const char *config = find_symbol(&get_config, library, name) ? get_config() : "";
-            snprintf(openblas_text, sizeof openblas_text, "%s: %s", file, config);
+            snprintf(name, sizeof name, "%sopenblas_get_corename%s", before, after);
+            const char *kernel = find_symbol(&get_name, library, name) ? get_name() : "unknown";
+            bool narrow = kernel_bytes(kernel) < (int)VECTOR_BYTES;
+            snprintf(openblas_text, sizeof openblas_text, "%s: kernel %s%s; %s", file, kernel,
+                     narrow ? ", whose vectors are narrower than this program's: what compares "
+                              "with it is n/a (see --openblas)" : "", config);
+            if (narrow) sgemm = NULL, sgemm64 = NULL;
             return true;
         }
     }
@@ -881,17 +927,28 @@ static const char *find_python(void) {
     return NULL;
 }
 
-// Steps of this program and of PyTorch's in turns; returns the median of the ratios of tokens/s.
-static double beside_torch(const char *python, const Case *k) {
-    char path[4096], threads[16], steps[16], text[1024];
+// What PyTorch reports of one size: its tokens/s, or NaN where it cannot compile the model.
+static double torch_rate(char *const argv[], double parameters, const char *size, char *text,
+                         size_t room) {
+    if (!run_child(argv, text, room, false)) return NAN;
+    if (!(fabs(number_behind(text, "parameters") - parameters) < 1))
+        bench_fail("peer_torch.py has %.0f parameters at size %s, this program %.0f",
+                   number_behind(text, "parameters"), size, parameters);
+    return number_behind(text, "tokens/s");
+}
+
+// Steps of this program and of PyTorch's, eager and compiled, in turns. ratios: the medians of our
+// tokens/s over each of the two.
+static void beside_torch(const char *python, const Case *k, double ratios[2]) {
+    char path[4096], threads[16], steps[16], text[1024], first[1024];
     const char *slash = strrchr(opt.program, '/');
     snprintf(path, sizeof path, "%.*speer_torch.py", slash ? (int)(slash - opt.program) + 1 : 0,
              opt.program);
     snprintf(threads, sizeof threads, "%d", opt.threads);
     snprintf(steps, sizeof steps, "%d", opt.selftest ? 1 : k->steps);
     char *argv[] = {(char *)python, path, "--size", (char *)k->name, "--threads", threads,
-                    "--steps", steps, NULL};
-    double ours[MAX_REPEATS], theirs[MAX_REPEATS], ratio[MAX_REPEATS];
+                    "--steps", steps, NULL, NULL};
+    double ours[MAX_REPEATS], theirs[2][MAX_REPEATS], ratio[2][MAX_REPEATS];
     for (int round = 0; round < opt.repeats; round++) {
         Config c = config_of(k, STANDARD, k->seq, k->batch);
         Trainee t;
@@ -899,37 +956,43 @@ static double beside_torch(const char *python, const Case *k) {
         double parameters = (double)t.m.parameters, least = opt.selftest ? 0 : 3;
         ours[round] = c.seq * c.batch / block(trainee_step, &t, 0, least);
         trainee_close(&t);
-        if (!run_child(argv, text, sizeof text, false)) return NAN;
-        if (!(fabs(number_behind(text, "parameters") - parameters) < 1))
-            bench_fail("peer_torch.py has %.0f parameters at size %s, this program %.0f",
-                       number_behind(text, "parameters"), k->name, parameters);
-        theirs[round] = number_behind(text, "tokens/s");
-        ratio[round] = ours[round] / theirs[round];
+        for (int compiled = 0; compiled < 2; compiled++) {
+            // a Python whose PyTorch cannot compile the model is asked once
+            bool ask = !compiled || round == 0 || isfinite(theirs[1][0]);
+            argv[8] = compiled ? "--compile" : NULL;
+            theirs[compiled][round] = ask ? torch_rate(argv, parameters, k->name,
+                                                       compiled ? text : first, sizeof text) : NAN;
+            ratio[compiled][round] = ours[round] / theirs[compiled][round];
+        }
     }
     printf("%-6s %5d %3d", k->name, k->seq, k->batch);
     print_cell(median(ours, opt.repeats), "%.0f", 9);
-    print_cell(median(theirs, opt.repeats), "%.0f", 9);
-    print_cell(median(ratio, opt.repeats), "%.2f", 7);
-    printf("   %.*s\n", (int)strcspn(text, "\n"), text);
+    for (int i = 0; i < 2; i++) {
+        ratios[i] = median(ratio[i], opt.repeats);
+        print_cell(median(theirs[i], opt.repeats), "%.0f", 9);
+        print_cell(ratios[i], "%.2f", 7);
+    }
+    printf("   %.*s\n", (int)strcspn(first, "\n"), first);
     fflush(stdout);
-    return median(ratio, opt.repeats);
 }
 
-static double torch_part(void) {
+// ratios: ours over PyTorch's at 10m, eager and compiled.
+static void torch_part(double ratios[2]) {
     const char *python = find_python();
-    double result = NAN;
-    printf("\nBeside PyTorch, eager, the same model and threads: tokens/s of a training step\n");
+    printf("\nBeside PyTorch, eager and torch.compile, the same model and threads: tokens/s of a "
+           "training step\n");
     if (!python) {
         printf("no python3 here can import torch: n/a (see --python)\n");
-        return NAN;
+        return;
     }
-    printf("%-6s %5s %3s %9s %9s %7s\n", "size", "T", "B", "ours", "PyTorch", "ratio");
+    printf("%-6s %5s %3s %9s %9s %7s %9s %7s\n", "size", "T", "B", "ours", "eager", "ratio",
+           "compiled", "ratio");
     for (int i = 0; i < CASES; i++) {
+        double found[2];
         if (!listed(opt.sizes ? opt.sizes : "tiny,10m", cases[i].name)) continue;
-        double ratio = beside_torch(python, &cases[i]);
-        if (strcmp(cases[i].name, "10m") == 0) result = ratio;
+        beside_torch(python, &cases[i], found);
+        if (strcmp(cases[i].name, "10m") == 0) ratios[0] = found[0], ratios[1] = found[1];
     }
-    return result;
 }
 
 // ---- main --------------------------------------------------------------------------------------
@@ -941,7 +1004,7 @@ static const char help[] =
     "  --gemm           the matrix product beside OpenBLAS's\n"
     "  --steps          whole training steps, by size and variant\n"
     "  --mixers         the mixers alone, by variant and length\n"
-    "  --torch          steps beside PyTorch's, if a python3 can import torch\n"
+    "  --torch          steps beside PyTorch's, eager and compiled, if a python3 can import torch\n"
     "options:\n"
     "  --quick          --gemm, and --steps of standard at tiny and 10m, within a minute\n"
     "  --selftest       everything once, too short to mean anything: does it still work?\n"
@@ -1045,7 +1108,7 @@ static void print_head(void) {
 }
 
 int main(int argc, char **argv) {
-    double gemm = NAN, growth = NAN, rss = NAN, torch = NAN, ratios[CASES];
+    double gemm = NAN, growth = NAN, rss = NAN, torch[2] = {NAN, NAN}, ratios[CASES];
     double began = seconds(), others = others_seconds();
     for (int i = 0; i < CASES; i++) ratios[i] = NAN;
     parse_options(argc, argv);
@@ -1057,6 +1120,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     print_head();
+    clear_environment();
     if (opt.memory) rss = memory_part();
     openblas_open();
     printf("%sOpenBLAS  %s\n", opt.memory ? "\n" : "", openblas_text);
@@ -1067,7 +1131,7 @@ int main(int argc, char **argv) {
     bool growing = opt.selftest || (!opt.quick && listed(opt.sizes, "10m"));
     if (opt.steps && growing && !opt.variants && !opt.seq) growth_part();
     if (opt.mixers) growth = mixers_part();
-    if (opt.torch) torch = torch_part();
+    if (opt.torch) torch_part(torch);
     free_work(opt.threads);
     double took = seconds() - began;
     others = (others_seconds() - others) / took;
@@ -1080,6 +1144,7 @@ int main(int argc, char **argv) {
     if (opt.steps) print_key("step_tiny_vs_sgemm", ratios[0]);
     if (opt.mixers) print_key("nonapprox_8192_vs_512", growth);
     if (opt.memory) print_key("rss_160m_gb", rss);
-    if (opt.torch) print_key("torch_ratio_10m", torch);
+    if (opt.torch) print_key("torch_ratio_10m", torch[0]);
+    if (opt.torch) print_key("torch_compile_ratio_10m", torch[1]);
     return 0;
 }

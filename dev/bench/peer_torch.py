@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""How fast does PyTorch train the same model? Standard attention, eager, float32, on the CPU.
+"""How fast does PyTorch train the same model? Standard attention, float32, on the CPU.
 
-    python3 dev/bench/peer_torch.py --size 10m --threads 16 --steps 20
+    python3 dev/bench/peer_torch.py --size 10m --threads 16 --steps 20              eager
+    python3 dev/bench/peer_torch.py --size 10m --threads 16 --steps 20 --compile    torch.compile
 
 The model is train_attnvar.c's: pre-norm blocks, RMSNorm, rotate-half RoPE, biases on q, k and v,
 SwiGLU, tied head; AdamW with decay on the matrices, clipping at 1. It is written as a PyTorch user
-would write it, with scaled_dot_product_attention where PyTorch has it (2.0 and later), without
-torch.compile. Data are random tokens. Needs Python 3.8 and torch 1.12 or later.
+would write it, with scaled_dot_product_attention where PyTorch has it (2.0 and later). Data are
+random tokens. Needs Python 3.8 and torch 1.12 or later; --compile needs torch 2 and a C++ compiler.
+The time to compile is not counted.
 Prints facts, one a line; the last is `tokens/s NUMBER`, the median over the steps.
 """
 import argparse
@@ -39,6 +41,7 @@ def arguments():
     parser.add_argument("--threads", type=positive, default=os.cpu_count())
     parser.add_argument("--steps", type=positive, default=10, help="steps that count")
     parser.add_argument("--warmup", type=positive, default=2, help="steps before them")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the model and its loss")
     parser.add_argument("--seq", type=positive, help="T instead of the size's own")
     parser.add_argument("--batch", type=positive, help="B instead of the size's own")
     return parser.parse_args()
@@ -50,6 +53,10 @@ args = arguments()
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = str(args.threads)
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
+# The libraries choose their kernels themselves.
+for name in ("ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS",
+             "MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+    os.environ.pop(name, None)
 try:
     import torch
     import torch.nn.functional as F
@@ -125,6 +132,15 @@ class Model(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1))
 
 
+def kernels():
+    """What the products and the other loops run: the library, and the widest instructions used."""
+    shown = torch.__config__.show()
+    library = next((name for name in ("MKL", "OpenBLAS", "Accelerate", "Eigen")
+                    if "BLAS_INFO=" + name.lower() in shown.lower()), "unknown library")
+    found = [line.split(":")[1].strip() for line in shown.splitlines() if "CPU capability" in line]
+    return "%s, %s" % (library, found[0] if found else "capability unknown")
+
+
 def main():
     C, layers, heads, hidden, T, B, V = SIZES[args.size]
     T, B = args.seq or T, args.batch or B
@@ -137,11 +153,15 @@ def main():
                                    {"params": vectors, "weight_decay": 0.0}],
                                   lr=1e-4, betas=(0.9, 0.99), eps=1e-8)
     tokens, targets = torch.randint(V, (B, T)), torch.randint(V, (B, T))
+    if args.compile and not hasattr(torch, "compile"):
+        sys.exit("peer_torch.py: error: PyTorch %s has no torch.compile: install PyTorch 2 or later, "
+                 "or leave out --compile" % torch.__version__)
+    run = torch.compile(model) if args.compile else model
     took, first = [], None
     for step in range(args.warmup + args.steps):
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        loss = model(tokens, targets)
+        loss = run(tokens, targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -149,7 +169,8 @@ def main():
         if step >= args.warmup:
             took.append(time.perf_counter() - start)
         first = value if first is None else first
-    print("torch %s, %d threads" % (torch.__version__, torch.get_num_threads()))
+    print("torch %s, %s, %d threads, %s" % (torch.__version__, kernels(), torch.get_num_threads(),
+                                            "compiled" if args.compile else "eager"))
     print("size %s, T %d, B %d" % (args.size, T, B))
     print("parameters %d" % sum(p.numel() for p in model.parameters()))
     print("first loss %.4f" % first)

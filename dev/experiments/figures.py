@@ -223,7 +223,7 @@ def curves(results, group):
         lines = {v: drawn[layout, v] for v in VARIANTS if (layout, v) in drawn}
         if not set(lines) - {"standard"}:
             continue
-        name = f"training loss, {layout}, {group.kind if group.task == 'text' else 'recall'}"
+        name = f"training loss, {layout}, {group.label if group.task == 'text' else 'recall'}"
         plot = Plot(name.capitalize(), (0, max(p[0] for p in points)), y, "step", name)
         for name, loss in floors(group):
             plot.level(loss, name)
@@ -444,7 +444,7 @@ def context(results, group):
             continue
         plot = Plot(f"Loss against context length, {layout}, {group.kind}",
                     (min(lengths), max(lengths)), padded(values), f"{group.unit}s of context",
-                    f"loss, {layout}, {group.kind}", logs=(2, 0))
+                    f"loss, {layout}, {group.label}", logs=(2, 0))
         for v in VARIANTS:
             line = [(c, m.value) for c, m in lines[layout, v].items() if c > 0]
             if line:
@@ -472,7 +472,7 @@ def positions(results, group, layout):
         return []
     plot = Plot(f"Loss by position in the window, {layout}, {group.kind}",
                 (1, max(p[0] for p in points)), padded([p[1] for p in points]),
-                "position in the window", f"loss by position, {layout}, {group.kind}", logs=(2, 0))
+                "position in the window", f"loss by position, {layout}, {group.label}", logs=(2, 0))
     for v, line in lines.items():
         plot.series(line, v, v, layout == "uniform")
     return [plot]

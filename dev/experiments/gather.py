@@ -1,5 +1,11 @@
 """Reads what finished runs left and writes results.csv and details.json. It only reads runs, so it
-may be called at any time, also while others are still at work."""
+may be called at any time, also while others are still at work.
+
+    python3 dev/experiments/gather.py INTO FOLDER...
+
+puts the two files of several folders together, for one report: of a run that several have, the last
+folder's row counts.
+"""
 
 import csv
 import datetime
@@ -10,6 +16,7 @@ import math
 import os
 import platform
 import subprocess
+import sys
 from array import array
 from collections import Counter
 
@@ -241,14 +248,23 @@ def write_text(path, text):
     os.replace(path + ".tmp", path)
 
 
-def gather(folder, preset, runs, command):
-    """Writes both files; returns the rows, which have the order of the preset."""
-    rows = [row for row in (row_of(folder, preset, run) for run in runs) if row]
+def write_rows(folder, rows):
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
     table.writeheader()
     table.writerows(rows)
     write_text(os.path.join(folder, "results.csv"), text.getvalue())
+
+
+def write_details(folder, details):
+    write_text(os.path.join(folder, "details.json"),
+               json.dumps(details, separators=(",", ":"), ensure_ascii=False) + "\n")
+
+
+def gather(folder, preset, runs, command):
+    """Writes both files; returns the rows, which have the order of the preset."""
+    rows = [row for row in (row_of(folder, preset, run) for run in runs) if row]
+    write_rows(folder, rows)
     names = {row["run"] for row in rows}
     details = {"preset": preset, "command": command, "machine": machine(),
                "date": datetime.date.today().isoformat(),
@@ -256,6 +272,38 @@ def gather(folder, preset, runs, command):
                         if run["name"] in names}}
     if time_per_token(folder):
         details["time_per_token"] = time_per_token(folder)
-    write_text(os.path.join(folder, "details.json"),
-               json.dumps(details, separators=(",", ":"), ensure_ascii=False) + "\n")
+    write_details(folder, details)
     return rows
+
+
+def merge(into, folders):
+    """Puts the results of several folders into one; returns how many rows there are."""
+    rows, runs, whole = {}, {}, {"preset": [], "command": [], "machine": [], "date": []}
+    times = None
+    for folder in folders:
+        with open(os.path.join(folder, "results.csv"), newline="", encoding="utf-8") as file:
+            rows.update({row["run"]: row for row in csv.DictReader(file)})
+        with open(os.path.join(folder, "details.json"), encoding="utf-8") as file:
+            details = json.load(file)
+        runs.update(details["runs"])
+        times = details.get("time_per_token", times)
+        for name, values in whole.items():
+            value = details.get(name) or ""
+            if isinstance(value, dict):
+                value = ", ".join(f"{key} {x}" for key, x in value.items())
+            values += [value] if value not in values else []
+    os.makedirs(into, exist_ok=True)
+    write_rows(into, rows.values())
+    details = {**{name: "; ".join(filter(None, values)) for name, values in whole.items()},
+               "runs": {name: runs[name] for name in rows if name in runs}}
+    write_details(into, {**details, **({"time_per_token": times} if times else {})})
+    return len(rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python3 dev/experiments/gather.py INTO FOLDER...")
+    try:
+        print(f"{merge(sys.argv[1], sys.argv[2:])} runs in {sys.argv[1]}")
+    except (OSError, ValueError, KeyError) as failure:
+        sys.exit(f"gather.py: error: {failure!r}; expected folders that deconstruct.py wrote")

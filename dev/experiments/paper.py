@@ -7,12 +7,12 @@ VARIANTS = ("standard", "mlp", "approx", "nonapprox", "rndembqk", "fixedseqqk", 
 SIMPLE = VARIANTS[1:]
 PRINCIPLE = {
     "standard": "nothing",
-    "mlp": "token mixing: positions do not see each other",
-    "approx": "the softmax's form: a second-order Taylor polynomial",
-    "nonapprox": "the dot product of pairs: one score a key",
-    "rndembqk": "the dependence on the sequence: one random map for all texts",
-    "fixedseqqk": "the dependence on the sequence: one text's map for all texts",
-    "staticembqk": "current queries and keys: both from the embeddings",
+    "mlp": "1, mixing: positions do not see each other",
+    "approx": "2, the form: a second-order Taylor polynomial",
+    "nonapprox": "2, the form: one score a key",
+    "rndembqk": "3, dependence on the sequence: one random map for all texts",
+    "fixedseqqk": "3, dependence on the sequence: one text's map for all texts",
+    "staticembqk": "4, queries and keys of the current layer: from the embeddings",
 }
 PAPER_NAME = {
     "standard": "Standard", "mlp": "MLP", "approx": "Approximate", "nonapprox": "Non-approximate",

@@ -219,9 +219,9 @@ def paper(grid, seeds, steps=None):
 # On a GPU, by dev/scale/attnvar_torch.py. Of each size: its recipe, how many runs share the GPU.
 # The rates were chosen on standard.
 SCALE = {
-    "tiny": {"seq": 512, "batch": 32, "steps": 1221, "lr": 3e-3},
-    "small": {"seq": 512, "batch": 32, "steps": 1221, "lr": 2e-3},
-    "10m": {"seq": 512, "batch": 32, "steps": 1221, "lr": 1e-3},
+    "tiny": {"seq": 512, "batch": 32, "steps": 1221, "lr": 8e-3},
+    "small": {"seq": 512, "batch": 32, "steps": 1221, "lr": 4e-3},
+    "10m": {"seq": 512, "batch": 32, "steps": 1221, "lr": 7e-4},
     "70m": {"seq": 1024, "batch": 32, "steps": 1832, "lr": 8e-4, "beta2": 0.99},
 }
 SIDE_BY_SIDE = {"tiny": 8, "small": 8, "10m": 4, "70m": 2}

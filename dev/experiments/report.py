@@ -40,7 +40,7 @@ nav ul{columns:17rem;padding-left:1.1rem;font-size:.93rem}
 .lead{font-size:1.06rem;max-width:none}
 .note,.missing{color:var(--soft);font-size:.92rem}
 .missing{border-left:3px solid var(--line);padding-left:.7rem}
-.panels{display:flex;flex-wrap:wrap;gap:14px;margin:.8em 0}
+.panels{display:flex;flex-wrap:wrap;align-items:flex-start;gap:14px;margin:.8em 0}
 .panels svg.figure{display:block;max-width:100%;height:auto}
 .panels svg.broad{display:none}
 @media(min-width:880px){.panels svg.broad{display:block}.panels svg.narrow{display:none}}

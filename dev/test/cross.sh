@@ -54,9 +54,10 @@ tests() {       # tests RUNNER PROGRAM: the gradients of each variant and of a m
 }
 
 # eight layers, all variants, a fourth of a second
-training="--layers 8 --layout SMANRFES --dim 32 --heads 2 --ffn 48 --seq 64 --batch 4 --steps 30 --sample 0
-          --eval-every 10 --eval-batches 2 --log-every 1 --threads 1 --save-every 1
-          --data dev/data/austen_train.txt --val dev/data/austen_val.txt"
+small="--layers 8 --layout SMANRFES --dim 32 --heads 2 --ffn 48 --seq 64 --batch 4 --sample 0
+       --eval-every 10 --eval-batches 2 --log-every 1 --threads 1"
+texts="--data dev/data/austen_train.txt --val dev/data/austen_val.txt"
+training="$small $texts --steps 30 --save-every 1"
 reference() {   # this machine's build and its run, once
     [ -e "$dir/here/run/model.safetensors" ] && return
     mkdir -p "$dir/here" && (cd "$dir/here" && tree && make -s train_attnvar &&
@@ -165,14 +166,14 @@ emulated() {
 large() {       # large TEXT: a text of 5 GB, of which almost nothing is on the disk, gets this answer
     [ $long ] || return
     truncate -s 5G large.txt && printf 'the end' >> large.txt
-    $runner ./train_attnvar$suffix $training --data large.txt --steps 1 > log 2>&1
+    $runner ./train_attnvar$suffix $small --data large.txt --val dev/data/austen_val.txt --steps 1 > log 2>&1
     said "$1" || die "a 5 GB text: $(tail -n 2 log | tr '\n' ' ')"
     ok="$ok; a 5 GB text: $1"
     rm large.txt
 }
 
 target_windows() {
-    needs mingw-w64:x86_64-w64-mingw32-gcc mingw-w64:x86_64-w64-mingw32-windres wine
+    needs mingw-w64:x86_64-w64-mingw32-gcc mingw-w64:x86_64-w64-mingw32-windres wine bsdutils:script
     runner=wine suffix=.exe
     wine wineboot -i > /dev/null 2>&1
     native CC=x86_64-w64-mingw32-gcc PORTABLE=1
@@ -185,12 +186,17 @@ target_windows() {
     try "killed eight times and resumed" wine ./train_attnvar.exe $training --out killed --resume
     try "killed eight times and resumed: other weights" cmp run/model.safetensors killed/model.safetensors
     # paths, arguments, messages that are not ASCII
-    try "a folder with a name that is not ASCII" wine ./train_attnvar.exe $training --steps 2 --out 'größe Δ'
+    try "a folder with a name that is not ASCII" wine ./train_attnvar.exe $small $texts --steps 2 --out 'größe Δ'
     [ -e 'größe Δ/model.safetensors' ] || die "a folder with a name that is not ASCII: $(ls)"
     wine ./train_attnvar.exe --data 'Δ.txt' > log 2>&1 && die "a file that is not there"
     said 'Δ.txt: No such file' || die "a message that is not ASCII: $(cat log)"
     wine ./train_attnvar.exe $training --out run > log 2>&1 && die "a run that is there is overwritten"
-    ok="$ok; killed eight times; names that are not ASCII"
+    # Ctrl-C, in the console that wine makes of a terminal
+    try "Ctrl-C" x86_64-w64-mingw32-gcc -O1 dev/test/ctrl_c.c -o ctrl_c.exe
+    script -qec "wine ./ctrl_c.exe stopped/log.csv ./train_attnvar.exe $(echo $small $texts) --steps 100000 --save-every 0 --out stopped" \
+        /dev/null < /dev/null > log 2>&1
+    [ $? -eq 130 ] && [ -e stopped/model.safetensors ] || die "Ctrl-C: $(tail -c 300 log | tr -cd '[:print:]')"
+    ok="$ok; killed eight times; Ctrl-C saves; names that are not ASCII"
     large "5368709127 bytes"
 }
 

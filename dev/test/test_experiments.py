@@ -298,6 +298,23 @@ def tokens_are_read():
     assert [f"{x:.4f}" for x in mine] == list(theirs), (mine, theirs)
 
 
+def folders_go_together():
+    """gather.py puts the results of several sweeps into one folder, for one report."""
+    words = [sys.executable, os.path.join(EXPERIMENTS, "gather.py"), "merged"]
+    done = subprocess.run(words + ["plain", "tokens", "plain"], stdout=subprocess.PIPE,
+                          universal_newlines=True)
+    assert done.returncode == 0 and done.stdout.startswith("5 runs"), done.stdout
+    assert table("merged", ()) == table("plain", ()) + table("tokens", ())
+    assert details("merged") == {**details("plain"), **details("tokens")}
+    page = subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "report.py"), "merged"],
+                          stdout=subprocess.DEVNULL)
+    assert page.returncode == 0
+    for wrong in (["no folder"], []):
+        done = subprocess.run(words + wrong, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def the_corpus_at_scale():
     """eltec.py's rule on a small file; what is not the checkout is refused."""
     import eltec
@@ -340,7 +357,7 @@ def another_engine():
 TESTS = [end_by_itself, settings_are_right, sizes_are_the_programs, floors_are_the_programs,
          nothing_is_repeated, changes_are_other_runs, jobs_change_nothing, killing_changes_nothing,
          failure_is_shown_and_the_rest_goes_on, recall_ends_when_solved,
-         tokens_are_read, the_corpus_at_scale, another_engine,
+         tokens_are_read, folders_go_together, the_corpus_at_scale, another_engine,
          the_rule_that_ends_recall, the_paragraph_follows_the_data, bad_input_is_refused]
 
 
