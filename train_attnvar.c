@@ -1933,11 +1933,12 @@ static void zero_gradients(Model *m) {
 //   - any other file: its bytes, vocabulary 256. That is what tokenizer-free means here;
 //   - the word recall: no file but a task, made up as it is read (see recall_sequence).
 // Several files follow each other as one stream. They stay on disk: a window is read when it is
-// wanted, and every token is checked whenever it is read. Numbers in files are little-endian.
+// wanted, and every token is checked whenever it is read.
 // ------------------------------------------------------------------------------------------------
 
-enum { MAX_FILES = 256, MAX_PAIRS = 256 };
-enum { HEADER_BYTES = 1024, MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
+enum { MAX_FILES = 256, MAX_PAIRS = 256, HEADER_BYTES = 1024 };
+enum { MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
+enum { PIECE = 4096 };          // tokens that a walk over all of them reads at a time
 enum { FLOORS_VOCAB = 1024 };   // pairs of tokens are counted for vocabularies up to this one
 
 typedef struct {
@@ -1952,10 +1953,10 @@ typedef struct {
     int shards;
     size_t first, n;            // of the stream, the tokens first .. first+n-1
     int pairs;                  // recall: key-value pairs in a sequence, else 0
-    int vocab;                  // every token is less than this; 0: not known yet
-    int largest;                // the largest token; survey() finds this and the next two
+    int vocab;                  // every token is less; 0: not known yet
+    int largest;                // token; found by survey(), as the next two
     uint32_t checksum;          // of all tokens
-    size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) how often b follows a; or NULL
+    size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) how often b follows a
 } Data;
 
 // A text that grows.
@@ -1969,15 +1970,13 @@ static void text_add(Text *t, const char *format, ...) {
     va_start(args, format);
     va_copy(again, args);
     size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
-    if (t->n + need > t->room) {
-        t->room = 2 * (t->n + need);
-        if (!(t->s = realloc(t->s, t->room))) fail("no memory for a text of %zu bytes", t->room);
-    }
+    if (t->n + need > t->room) t->s = realloc(t->s, t->room = 2 * (t->n + need));
+    if (!t->s) fail("no memory for a text of %zu bytes", t->room);
     t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
     va_end(args), va_end(again);
 }
 
-// A path as a shell takes it, for commands that messages show. It lives as long as the program.
+// A path as a shell takes it, for the commands in messages.
 static const char *quoted(const char *path) {
     Text t = {0};
     if (!strpbrk(path, " \t\n\"'\\`$&|;<>()*?[]{}~#!")) return path;
@@ -1990,34 +1989,30 @@ static const char *quoted(const char *path) {
 static const char *const foreign[][2] = {
     {"\xff\xfe", "iconv -f UTF-16 -t UTF-8 %s > text"}, {"PK\3\4", "unzip -p %s > text"},
     {"\xfe\xff", "iconv -f UTF-16 -t UTF-8 %s > text"}, {"BZh", "bzip2 -dc %s > text"},
-    {"\x1f\x8b", "gzip -dc %s > text"}, {"\xfd" "7zXZ", "xz -dc %s > text"},
-    {"\x28\xb5\x2f\xfd", "zstd -dc %s > text"}, {"%PDF-", "pdftotext %s text"},
+    {"\x1f\x8b", "gzip -dc %s > text"}, {"\x28\xb5\x2f\xfd", "zstd -dc %s > text"},
+    {"\xfd" "7zXZ", "xz -dc %s > text"}, {"%PDF-", "pdftotext %s text"},
     {"\x93NUMPY", "python3 prepro_data.py tokens %s --from npy --out DIR"},
-    {"PAR1", "a program that reads Parquet tables, on %s"}, {"GGUF", "nothing: %s holds weights"},
 };
 
 // Ends the run if a file's head shows that it holds neither text nor a shard.
 static void refuse_foreign(const char *path, const unsigned char *head, size_t n) {
     size_t zeros[8] = {0}, most = 0, fewest = n;
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
-        Text command = {0};
-        size_t length = strlen(foreign[i][0]);
-        if (length > n || memcmp(head, foreign[i][0], length) != 0) continue;
-        text_add(&command, foreign[i][1], quoted(path));
-        fail("%s: expected text or tokens, found another kind of file; run %s", path, command.s);
-    }
-    if (n > 10 && memcmp(head + 4, "\0\0\0\0{\"", 6) == 0)
-        fail("%s: expected text or tokens, found safetensors: weights are for --init FOLDER", path);
+    Text run = {0};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign && !run.n; i++)
+        if (n > 8 && memcmp(head, foreign[i][0], strlen(foreign[i][0])) == 0)
+            text_add(&run, foreign[i][1], quoted(path));
     for (size_t i = 0; i < n; i++) zeros[i % 8] += head[i] == 0;
     for (int i = 0; i < 8; i++) {
         if (zeros[i] > most) most = zeros[i];
         if (zeros[i] < fewest) fewest = zeros[i];
     }
-    if (n >= 64 && 10 * most > 9 * (n / 8) && 10 * fewest < n / 8)      // numbers of 2, 4 or 8 bytes
-        fail("%s: expected text or tokens, found a zero at every second, fourth or eighth byte; if "
-             "it is UTF-16, run iconv -f UTF-16LE -t UTF-8 %s > text; if these are numbers, run "
-             "python3 prepro_data.py tokens %s --from uint16 --out DIR (or uint32, int64)", path,
-             quoted(path), quoted(path));
+    if (n > 10 && memcmp(head + 4, "\0\0\0\0{\"", 6) == 0)
+        fail("%s: holds safetensors, expected text or tokens: weights are for --init", path);
+    if (n > 64 && 10 * most > 9 * (n / 8) && 10 * fewest < n / 8)   // numbers of 2, 4, 8 bytes
+        text_add(&run, "python3 prepro_data.py tokens %s --from uint16 --out DIR (or uint32, "
+                 "int64); or, if it is UTF-16, iconv -f UTF-16LE -t UTF-8 %s > text", quoted(path),
+                 quoted(path));
+    if (run.n) fail("%s: neither text nor tokens; to make it that, run: %s", path, run.s);
 }
 
 // Opens a file that was given with this option.
@@ -2026,6 +2021,7 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     int32_t header[3] = {0};                    // magic, version, count
     *s = (Shard){.path = path, .file = open_file(path, "rb")};
     size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
+    const char *dot = strrchr(path, '.');
     const char *wrong = !s->file || ferror(s->file) ? strerror(errno)
                       : got == 0 ? "the file is empty"
                       : fseeko(s->file, 0, SEEK_END) != 0 ? "is no regular file"
@@ -2036,17 +2032,15 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     size_t size = (size_t)ftello(s->file);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
-    int version = narrow ? 1 : 7;
-    const char *dot = strrchr(path, '.');
     if (header[0] == MAGIC_CHOICES)
         fail("%s: is a multiple-choice file, for evaluation: expected text or tokens", path);
     if (!tokens && dot && strcmp(dot, ".bin") == 0)
         fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
              "nanoGPT's uint16, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR; "
              "else --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0], quoted(path));
-    if (tokens && header[1] != version)
-        fail("%s: version %d of the shard format, expected %d", path, header[1], version);
     if (!tokens) refuse_foreign(path, head, got);
+    else if (header[1] != (narrow ? 1 : 7))
+        fail("%s: version %d of its format, expected %d", path, header[1], narrow ? 1 : 7);
     s->kind = tokens ? "tokens" : "bytes";
     s->width = !tokens ? 1 : narrow ? 2 : 4;
     s->n = !tokens ? size : header[2] < 0 ? 0 : (size_t)header[2];
@@ -2057,16 +2051,16 @@ static void shard_open(Shard *s, const char *path, const char *option) {
 }
 
 static void expect_one_kind(const Shard *a, const Shard *b) {
-    if (strcmp(a->kind, b->kind) != 0)
+    if (a->kind != b->kind)
         fail("%s holds %s and %s holds %s: expected files of one kind", a->path, a->kind, b->path,
              b->kind);
 }
 
-// Opens the files whose names are the lines of `files`, given with an option.
+// Opens the files whose names are the lines of `files`, given with this option.
 static void data_open(Data *d, const char *files, const char *option) {
     *d = (Data){0};
-    char *line = allocate(strlen(files) + 1, "the names of the data");
-    for (char *next = strcpy(line, files); next; line = next) {
+    char *line = strcpy(allocate(strlen(files) + 1, "names"), files);
+    for (char *next; line; line = next) {
         if (d->shards == MAX_FILES) fail("%s: more than %d files", option, MAX_FILES);
         if ((next = strchr(line, '\n'))) *next++ = 0;
         shard_open(&d->shard[d->shards], line, option);
@@ -2077,7 +2071,7 @@ static void data_open(Data *d, const char *files, const char *option) {
 
 static void data_close(Data *d) {
     for (int i = 0; i < d->shards; i++) fclose(d->shard[i].file);
-    free((char *)d->shard[0].path);         // all names are in one block
+    free((char *)d->shard[0].path);             // all names are in one block
     free(d->follows);
 }
 
@@ -2095,8 +2089,7 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
             fread(tokens, s->width, got, s->file) != got)
             fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
                  s->path, place, place + got - 1);
-        // widened in place, back to front, so that none is overwritten unread
-        for (size_t k = got; k-- > 0; ) {
+        for (size_t k = got; k-- > 0; ) {       // widened in place: the last first
             const unsigned char *b = (const unsigned char *)tokens + k * s->width;
             uint32_t token = b[0];
             if (s->width >= 2) token |= (uint32_t)b[1] << 8;
@@ -2110,9 +2103,9 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
     }
 }
 
-// CRC-32 as in zlib, gzip and PNG, going on from crc, at first 0. It tells whether content changed by
-// accident: of changes within 32 bits it misses none, of others one in 4e9. Nobody has a reason to
-// forge it: data and checkpoint are one person's.
+// CRC-32 as in zlib, gzip and PNG, going on from crc, at first 0. It tells whether content changed
+// by accident: of changes within 32 bits it misses none, of others one in 4e9. Forging it would be
+// easy, and pointless: data and checkpoint are one person's.
 static uint32_t checksum(uint32_t crc, const void *bytes, size_t n) {
     static uint32_t table[256];
     for (uint32_t i = 0, c; i < 256 && !table[255]; table[i++] = c) {
@@ -2125,18 +2118,17 @@ static uint32_t checksum(uint32_t crc, const void *bytes, size_t n) {
 }
 
 // One pass over all tokens: the largest; their checksum (of a text's bytes; of tokens as 4 bytes
-// each: their width in the files does not matter, nor where one file ends); and, if count, pairs.
-enum { PIECE = 4096 };          // tokens that a walk over all reads at a time
+// each, so that neither their width counts nor where a file ends); with count, the pairs.
 static void survey(Data *d, bool count) {
     int tokens[PIECE], before = FLOORS_VOCAB;
-    size_t pairs = count ? (size_t)FLOORS_VOCAB * FLOORS_VOCAB : 0, bytes = data_is_bytes(d) ? 1 : 4;
+    size_t pairs = count ? (size_t)FLOORS_VOCAB * FLOORS_VOCAB : 0;
     d->follows = allocate(pairs * sizeof *d->follows, "counts of pairs");
     for (size_t at = 0, n; at < d->n; at += n) {
         n = d->n - at < PIECE ? d->n - at : PIECE;
         read_tokens(d, at, (int)n, tokens);
         for (size_t i = 0; i < n; before = tokens[i++]) {
             if (tokens[i] > d->largest) d->largest = tokens[i];
-            d->checksum = checksum(d->checksum, &tokens[i], bytes);
+            d->checksum = checksum(d->checksum, &tokens[i], data_is_bytes(d) ? 1 : 4);
             if (count && before < FLOORS_VOCAB && tokens[i] < FLOORS_VOCAB)
                 d->follows[(size_t)before * FLOORS_VOCAB + tokens[i]]++;
         }
@@ -2186,8 +2178,7 @@ static void recall_open(Data *d, int pairs, int V, int T) {
         fail("recall: --pairs %d need as many keys, --vocab %d has %d: expected --vocab %d or more",
              pairs, V, V / 2 - 1, 2 * pairs + 2);
     if (T < 4 * pairs)
-        fail("recall: --pairs %d are too many for --seq %d: expected %d or more", pairs, T,
-             4 * pairs);
+        fail("recall: --pairs %d with --seq %d: expected %d or more", pairs, T, 4 * pairs);
 }
 
 // A window: T inputs from position `at` on, and the T tokens that follow each of them.
@@ -2220,11 +2211,11 @@ static size_t validation_windows(const Data *d, int B, int T, int batches) {
     size_t some = (size_t)batches * (size_t)B;
     return batches == 0 || (all < some && !d->pairs) ? all : some;
 }
-
-// The losses of a model that knows only how often each token occurs (unigram), or which follows the
-// one before (bigram): the mean of -ln p over the scored validation tokens, p counted in the training
-// data. Unigrams have one added to each count, so that none is zero. Bigrams back off to them (Witten
-// and Bell 1991): where a is followed n times, by k different tokens, p(b|a) = (n_ab + k p(b))/(n + k).
+// About the losses at which a model ends that knows only how often each token occurs (unigram), or
+// only how often each follows another (bigram): the mean of -ln p over the scored validation
+// tokens, p counted in the training data; for unigrams with one added to each count, for bigrams
+// backing off to them (Witten and Bell 1991): if a is followed n times, by k different tokens,
+//     p(b|a) = (count(a b) + k p(b)) / (n + k)
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
     double *p = allocate(3 * (size_t)V * sizeof *p, "counts"), *n = p + V, *k = n + V;
@@ -2254,14 +2245,12 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
 // 9  Checkpoint
 //
 // A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
-// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv. A
-// safetensors file is the header's length (8 bytes), the header (JSON, padded with spaces), the
-// tensors' bytes. It is read by comparison: the metadata say which header this program would write,
-// and the file must have that very one. dev/notes/porting.md describes both to the byte.
+// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv.
+// The metadata say which header this program would write, and a file must have that very one:
+// dev/notes/porting.md describes all to the byte.
 //
-// Saving: all files are complete under temporary names before the first is renamed. Renaming the
-// model is what counts: before it, the folder is as it was; after it, whatever still has its
-// temporary name is renamed by --resume.
+// A save is complete under temporary names before the first file is renamed. Renaming the model is
+// what counts: until then the folder is as it was, and from then on --resume finishes the rest.
 // ------------------------------------------------------------------------------------------------
 
 enum { WEIGHTS, LOG, CONFIG, OPTIM, RUN_FILES };        // in the order of renaming
@@ -2282,11 +2271,11 @@ static Path path_in(const char *dir, const char *name, const char *suffix) {
 static bool exists(const char *path) {
     FILE *f = open_file(path, "rb");
     if (f) fclose(f);
-    return f != NULL;
+    return f || errno != ENOENT;
 }
 
-// A stream of bytes as UTF-8 that can be shown: a byte that fits no character, and a control character
-// other than tab and newline, becomes U+FFFD.
+// A stream of bytes as UTF-8 that can be shown: a byte that fits no character, and a control
+// character other than tab and newline, becomes U+FFFD.
 typedef struct {
     char part[4];               // the character that has begun
     int n, wanted;              // its bytes so far, and in all
@@ -2298,7 +2287,7 @@ static void utf8_end(Utf8 *u, Text *out) {                  // a character that 
 }
 
 static void utf8_put(Utf8 *u, int byte, Text *out) {
-    int first = u->n == 1 ? (unsigned char)u->part[0] : 0;  // of these, the next has a smaller range
+    int first = u->n == 1 ? (unsigned char)u->part[0] : 0;  // some narrow what may come second
     int low = first == 0xe0 || first == 0xc2 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
     int high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
     if (u->n == 0 || byte < low || byte > high) {           // begins a character
@@ -2324,8 +2313,8 @@ static void text_json(Text *t, const char *s) {
     utf8_end(&u, t);
 }
 
-// What a file holds, one at a time: the model's tensors, then its anchors; or the moments. After the
-// last, size is 0.
+// What a file holds, one at a time: the model's tensors, then its anchors; or the moments. After
+// the last, size is 0.
 typedef struct {
     char name[96];
     int rows, cols;             // rows 0: a vector
@@ -2368,8 +2357,8 @@ static Text header_text(const Model *m, bool optimizer, const char *metadata) {
     return t;
 }
 
-// Writes an entry to f, or reads it; f NULL: neither. Its bytes go into the checksum crc. Without memory
-// here it is passed over when reading.
+// Writes an entry to f, or reads it; f NULL: neither. Its bytes go into the checksum crc. One that
+// has no memory here is passed over when reading.
 static uint32_t transfer(FILE *f, bool reads, Entry e, uint32_t crc) {
     uint32_t piece[1024];
     for (size_t at = 0, n; at < e.size; at += n) {
@@ -2440,8 +2429,8 @@ static size_t header_differs(const Header *h, const Text *expected) {
     return at;
 }
 
-// Fills the tensors of m from a file with those of model `file`; either may have some that the other
-// lacks. The bytes must have this checksum.
+// Fills the tensors of m from a file with those of model `file`; either may have some that the
+// other lacks. The bytes must have this checksum.
 static void read_tensors(Header *h, const Model *file, const Model *m, bool optimizer,
                          uint32_t expected) {
     uint32_t crc = 0;
@@ -2494,7 +2483,7 @@ static void write_config(FILE *f, const Config *c) {
 static bool finish_save(const char *dir) {
     for (int i = WEIGHTS + 1; i < RUN_FILES; i++) {
         Path from = path_in(dir, run_files[i], ".tmp"), to = path_in(dir, run_files[i], "");
-        if (exists(from.s) && !replace_file(from.s, to.s)) return false;
+        if (!replace_file(from.s, to.s) && exists(from.s)) return false;
     }
     return flush_folder(dir);
 }
@@ -2552,8 +2541,8 @@ static Score evaluate(Model *m, const Data *val, size_t windows, int *inputs, in
         correct += m->correct, scored += m->scored;
     }
     if (!isfinite(loss))
-        fail("the validation loss is %g: the model is lost; what was saved before stays; try a lower "
-             "--lr or a longer --warmup", fabs(loss));
+        fail("the validation loss is %g: the model is lost; what was saved before stays; try a "
+             "lower --lr or a longer --warmup", fabs(loss));
     return (Score){loss / scored, correct / scored};
 }
 
@@ -2639,9 +2628,9 @@ typedef struct {
 
 typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: may be repeated
 
-// A checkpoint keeps what makes the model (MODEL: --init and --resume take it from there), what makes
-// the run (RUN: --resume does), and what --resume takes unless it is given anew: settings (PLAN),
-// and names of files (PATH). It does not keep the others (FREE).
+// A checkpoint keeps what makes the model (MODEL: --init and --resume take it from there), what
+// makes the run (RUN: --resume does), and what --resume takes unless it is given anew: settings
+// (PLAN), and names of files (PATH). It does not keep the others (FREE).
 typedef enum { MODEL, RUN, PLAN, PATH, FREE } Keeper;
 
 typedef struct {
@@ -2684,7 +2673,7 @@ static const Option options[] = {
     {"pairs", INT, RUN, AT(pairs), 1, MAX_PAIRS, "recall: key-value pairs in a sequence"},
     {"anchor", TEXT, PATH, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
     {"eval-every", INT, PLAN, AT(eval_every), 0, 1e9, "steps between validations; 0: at the end"},
-    {"eval-batches", INT, PLAN, AT(eval_batches), 0, 1e6, "batches that a validation takes; 0: all"},
+    {"eval-batches", INT, PLAN, AT(eval_batches), 0, 1e6, "batches in a validation; 0: all"},
     {"log-every", INT, FREE, AT(log_every), 1, 1e9, "steps between lines of progress"},
     {"sample", INT, FREE, AT(sample), 0, 1e6, "tokens to generate at the end [bytes: 300, else 0]"},
     {"out", TEXT, FREE, AT(out), 0, 0, "folder for checkpoint and log [none]"},
@@ -2696,8 +2685,8 @@ static const Option options[] = {
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
-// An option's value as text, the same for the same value; empty: not given. A number is written into
-// number.
+// An option's value as text, the same for the same value; empty: not given. A number is written
+// into number.
 static const char *option_text(const Settings *s, const Option *o, char number[32]) {
     const void *at = (const char *)s + o->offset;
     double x = o->type == REAL ? *(const double *)at : o->type == INT ? *(const int *)at : o->low;
@@ -2789,8 +2778,8 @@ static const char *given_text(char **given, const char *name) {
     return given[FIND(options, name, strlen(name), NULL)];
 }
 
-// Reads --name value and --name=value; given[i] becomes what options[i] was given last. Of --data and
-// --val it becomes all, a line each: they may be repeated, and other files may follow the first.
+// Reads --name value and --name=value; given[i] becomes what options[i] was given last. Of --data
+// and --val it becomes all, a line each: they may be repeated, and files may follow the first.
 static void parse(const Settings *defaults, int argc, char **argv, char **given) {
     const Option *o = NULL;
     for (int i = 1; i < argc; i++) {
@@ -2898,12 +2887,13 @@ typedef struct Checkpoint {
 static Checkpoint *checkpoint_open(const char *dir) {
     Checkpoint *k = allocate(sizeof *k, "a checkpoint");
     Header *h = &k->header;
-    const char *wrong = header_open(h, path_in(dir, "model.safetensors", "")), *start = "{\"__metadata__\":{" FORMAT;
+    const char *start = "{\"__metadata__\":{" FORMAT;
+    const char *wrong = header_open(h, path_in(dir, "model.safetensors", ""));
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
     if (strncmp(h->text.s, start, strlen(start)) != 0)
-        fail("%s: is not of format 2, which this program writes; go on with a checkpoint of format 1 "
-             "by the version that wrote it; or take its weights, or those of a Qwen2 model of Hugging "
-             "Face's: python3 dev/tools/from_hf.py %s --out NEW", h->path.s, quoted(dir));
+        fail("%s: is not of format 2, which this program writes; with format 1 go on by the version "
+             "that wrote it; or take the weights, also those of a Qwen2 model of Hugging Face's: "
+             "python3 dev/tools/from_hf.py %s --out NEW", h->path.s, quoted(dir));
     k->s = (Settings){.min_lr = -1, .warmup = -1};
     for (const Option *o = options; o < options + OPTIONS; o++) {
         const char *text = o->keeper == FREE ? "" : header_value(h, o->name);
@@ -2933,15 +2923,15 @@ static Checkpoint *checkpoint_open(const char *dir) {
 
 // Takes from a checkpoint what was not given. --init takes --seq and the layers, too.
 static void take_settings(Settings *s, char **given, bool own_layers) {
-    static const size_t size[] = {[FLAG] = sizeof(int), [INT] = sizeof(int), [REAL] = sizeof(double),
-                                  [SEED] = sizeof(uint64_t), [TEXT] = sizeof(char *),
-                                  [LIST] = sizeof(char *)};
+    static const size_t size[] = {[FLAG] = sizeof(int), [INT] = sizeof(int), [SEED] = 8,
+                                  [REAL] = 8, [TEXT] = sizeof(char *), [LIST] = sizeof(char *)};
     const Settings *k = &s->from->s;
     char number[2][32];
     Text changes = {0};
     for (const Option *o = options; o < options + OPTIONS; o++) {
         const char *mine = option_text(s, o, number[0]), *kept = option_text(k, o, number[1]);
-        bool layout = o->offset == AT(layout), is_given = layout ? own_layers : given[o - options] != NULL;
+        bool layout = o->offset == AT(layout);
+        bool is_given = layout ? own_layers : given[o - options] != NULL;
         bool taken = s->resume ? o->keeper != FREE
                                : o->keeper == MODEL || layout || o->offset == AT(c.seq);
         if (!taken) continue;
@@ -2985,9 +2975,9 @@ static Settings settings(int argc, char **argv) {
     if (!s.c.kv_heads) s.c.kv_heads = s.c.heads;
     set_layers(&s.c, s.attn, s.layout, attn);
     if (s.resume && memcmp(s.c.kind, s.from->s.c.kind, s.c.layers * sizeof *s.c.kind) != 0)
-        fail("--attn %s --layout %s are not the layers of the checkpoint in %s, %s: leave them out, "
-             "or start another run with --init %s", s.attn, s.layout, s.out, s.from->s.layout,
-             quoted(s.out));
+        fail("--attn %s --layout %s are not the layers of the checkpoint in %s, %s: leave them "
+             "out, or start another run with --init %s", s.attn, s.layout, s.out,
+             s.from->s.layout, quoted(s.out));
     char *letters = allocate((size_t)s.c.layers + 1, "the layers");
     layer_string(&s.c, letters);
     s.layout = letters;
@@ -3113,8 +3103,8 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
     fflush(stdout);
 }
 
-// --out: makes the folder and locks it; refuses to touch a run that is there. A log alone is what is
-// left of a run that ended before it saved.
+// --out: makes the folder and locks it; refuses to touch a run that is there. A log alone is left
+// by a run that ended before it saved.
 static void open_out(const Settings *s) {
     if (!make_folder(s->out)) fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
     int locked = lock_folder(s->out);
@@ -3127,31 +3117,28 @@ static void open_out(const Settings *s) {
     for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++)
         if (i != LOG && exists(path_in(s->out, run_files[i], "").s))
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
-                 "by --force", s->out, run_files[i]);
+                 "by --force", s->out, path_in(s->out, run_files[i], "").s);
 }
 
-// log.csv, open to add to it, without steps beyond the checkpoint: they come again. Over another run
-// (--force) it has a temporary name until the first save.
+// log.csv, open to add to it, without steps beyond the checkpoint: they come again. Over another
+// run (--force) it has a temporary name until the first save.
 static FILE *open_log(const Settings *s, int step) {
     const char *columns = "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
-    Path name = path_in(s->out, "log.csv", ""), temporary = path_in(s->out, "log.csv", ".tmp");
     bool later = s->force && exists(path_in(s->out, "model.safetensors", "").s);
+    Path path = path_in(s->out, "log.csv", later ? ".tmp" : "");
     char line[512];
-    FILE *old = open_file(name.s, "rb"), *log = open_file(temporary.s, "wb");
-    if (old && fgets(line, sizeof line, old) && strcmp(line, columns) != 0 && !s->force)
-        fail("%s: is not a log of this program: choose another folder", name.s);
-    if (log) fputs(columns, log);
-    for (int last = 0; log && old && fgets(line, sizeof line, old); ) {
-        if (atoi(line) <= last || atoi(line) > step || !strchr(line, '\n')) continue;
-        fputs(line, log);
-        last = atoi(line);
+    if (later) remove(path.s);
+    FILE *log = open_file(path.s, "a+b");
+    if (!log) fail("%s: cannot be written: %s", path.s, strerror(errno));
+    off_t keep = 0;
+    for (rewind(log); fgets(line, sizeof line, log) && strchr(line, '\n'); keep = ftello(log)) {
+        if (keep == 0 && strcmp(line, columns) != 0 && !s->force)
+            fail("%s: is not a log of this program: choose another folder", path.s);
+        if (keep > 0 && atoi(line) > step) break;
     }
-    bool ok = log && !ferror(log) && flush_file(log);
-    if (log) ok = fclose(log) == 0 && ok;
-    if (old) fclose(old);
-    ok = ok && (later || replace_file(temporary.s, name.s));
-    log = ok ? open_file(later ? temporary.s : name.s, "ab") : NULL;
-    if (!log) fail("%s: cannot be written: %s", name.s, strerror(errno));
+    if (fseeko(log, keep, SEEK_SET) != 0 || ftruncate(fileno(log), keep) != 0)
+        fail("%s: cannot be cut after step %d: %s", path.s, step, strerror(errno));
+    if (keep == 0) fputs(columns, log);
     return log;
 }
 

@@ -202,37 +202,37 @@ damage $m 's/"shape":\[256,32\]/"shape":[32,256]/'; refuse "damaged header" "[25
 damage $m 's/embed_tokens/embed_tokers/';            refuse "damaged header" "embed_tokers" -- --out hurt --resume
 damage $m 's/data_offsets":\[0,/data_offsets":[4,/'; refuse "damaged header" -- --out hurt --resume
 damage $m 's/,"model.embed/;"model.embed/';          refuse "damaged header" -- --out hurt --resume
-damage $m 's/"seq":"64"/"seq":"6x"/';                refuse "damaged header: seq '6x'" -- --out hurt --resume
-damage $m 's/"seq":"64"/"seq":"0"/';                 refuse "damaged header: seq '0'" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":"6x"/';                refuse "damaged checkpoint: --seq '6x'" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":"0"/';                 refuse "damaged checkpoint: --seq '0'" -- --out hurt --resume
 damage $m 's/"seq":"64"/"seq":"064"/';               refuse "damaged header" -- --out hurt --resume
-damage $m 's/"seq":"64"/"seq":""/';                  refuse "damaged header: seq ''" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":""/';                  refuse "damaged checkpoint: --seq ''" -- --out hurt --resume
 damage $m 's/"heads":"2"/"heads":"3"/';              refuse "not a multiple of --heads 3" -- --out hurt --resume
 damage $m 's/"layout":"RSFE/"layout":"RSXE/';        refuse "'X' is no layout and no variant" -- --out hurt --resume
 damage $m 's/"layout":"RSFE/"layout":"RSSE/';        refuse "damaged header" "anchor.tokens" -- --out hurt --resume
-damage $m 's/"lr":/"lx":/';                          refuse "damaged header: expected ,\"lr\":" -- --out hurt --resume
+damage $m 's/"lr":/"lx":/';                          refuse "damaged header: no lr in its metadata" -- --out hurt --resume
 damage $m 's/"lr":"0.003"/"lr":"0.0030"/';           refuse "damaged header" -- --out hurt --resume
 damage $m 's/"step":"'$long'"/"step":"x00"/';        refuse "damaged header" -- --out hurt --resume
 damage $m 's/"weights":"./"weights":"x/';            refuse "hurt/$m: damaged" -- --out hurt --resume
-damage $m 's/"attnvar":"2"/"attnvar":"3"/';          refuse 'expected' '"attnvar":"2"' -- --out hurt --resume
-damage $m 's/"attnvar":"2",//';                      refuse "has format 1" "from_hf.py" "--init NEW" -- --out hurt --resume
-damage $m 's/"__metadata__"/"__metablabla"/';        refuse "not written by this program" "from_hf.py" -- --out hurt --resume
+damage $m 's/"attnvar":"2"/"attnvar":"3"/';          refuse "is not of format 2" -- --out hurt --resume
+damage $m 's/"attnvar":"2",//';                      refuse "is not of format 2" "from_hf.py hurt --out NEW" -- --out hurt --resume
+damage $m 's/"__metadata__"/"__metablabla"/';        refuse "is not of format 2" "from_hf.py" -- --out hurt --resume
 damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "not of one save" -- --out hurt --resume
 damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "not of one save" -- --out hurt --resume
 damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "damaged header" "anchor.tokems" -- --out hurt --resume
 damage $m 's/32768/32772/g';                         refuse "damaged header" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { head -c "$(($(wc -c < whole/$m) - 4))" whole/$m; printf '\377\377\377\377'; } > hurt/$m
-refuse "anchor token 63 is -1, expected 0 to 255" -- --out hurt --resume
+refuse "hurt/$m: damaged or cut short: its tensors' checksum is" -- --out hurt --resume
 for f in $m optim.safetensors; do
     rm -rf hurt; cp -r whole hurt; size=$(($(wc -c < whole/$f) - 3000))
     { head -c $size whole/$f; printf x; tail -c +$((size + 2)) whole/$f; } > hurt/$f
-    refuse "hurt/$f: damaged: its tensors' checksum is" -- --out hurt --resume
+    refuse "hurt/$f: damaged or cut short: its tensors' checksum is" -- --out hurt --resume
 done
 for size in 0 7 8 100 2000 100000; do
     rm -rf hurt; cp -r whole hurt; head -c $size whole/$m > hurt/$m
     refuse "hurt/$m" -- --out hurt --resume
 done
 rm -rf hurt; cp -r whole hurt; printf 'more' >> hurt/$m
-refuse "more bytes follow" -- --out hurt --resume
+refuse "and then its end" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { printf '\377\377\377\377\377\377\377\177'; tail -c +9 whole/$m; } > hurt/$m
 refuse "not a safetensors file" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; cp text hurt/$m
@@ -244,7 +244,7 @@ refuse "hurt/$m" -- --init hurt
 rm -rf full; cp -r whole full; cp -r full kept
 # 150 blocks of 512 bytes hold the log, not the weights
 ( ulimit -f 150; "$program" --out full --resume --steps $((long + 1)) > out1 2>&1; echo $? > code )
-[ "$(cat code)" -eq 1 ] && grep -q 'optim.safetensors: cannot be written: File too large' out1 && ok=yes || ok=no
+[ "$(cat code)" -eq 1 ] && grep -q 'model.safetensors: cannot be written: File too large' out1 && ok=yes || ok=no
 result $ok "no room on the disk: exit code 1" "$(cat code): $(tail -1 out1)"
 cmp -s full/$m kept/$m && cmp -s full/optim.safetensors kept/optim.safetensors && ok=yes || ok=no
 result $ok "no room on the disk: the checkpoint before is intact" ""
