@@ -1994,21 +1994,17 @@ static const char *const foreign[][2] = {
     {"\x93NUMPY", "python3 prepro_data.py tokens %s --from npy --out DIR"},
 };
 
-// Ends the run if a file's head shows that it holds neither text nor a shard.
+// Ends the run if the first n bytes of a file show that it holds neither text nor a shard.
 static void refuse_foreign(const char *path, const unsigned char *head, size_t n) {
-    size_t zeros[8] = {0}, most = 0, fewest = n;
+    size_t zeros = 0;
     Text run = {0};
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign && !run.n; i++)
-        if (n > 8 && memcmp(head, foreign[i][0], strlen(foreign[i][0])) == 0)
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign && n > 8; i++)
+        if (memcmp(head, foreign[i][0], strlen(foreign[i][0])) == 0)
             text_add(&run, foreign[i][1], quoted(path));
-    for (size_t i = 0; i < n; i++) zeros[i % 8] += head[i] == 0;
-    for (int i = 0; i < 8; i++) {
-        if (zeros[i] > most) most = zeros[i];
-        if (zeros[i] < fewest) fewest = zeros[i];
-    }
     if (n > 10 && memcmp(head + 4, "\0\0\0\0{\"", 6) == 0)
         fail("%s: holds safetensors, expected text or tokens: weights are for --init", path);
-    if (n > 64 && 10 * most > 9 * (n / 8) && 10 * fewest < n / 8)   // numbers of 2, 4, 8 bytes
+    for (size_t i = 0; i < n; i++) zeros += head[i] == 0;
+    if (!run.n && 4 * zeros > n && zeros < n)   // numbers of 2 bytes or more
         text_add(&run, "python3 prepro_data.py tokens %s --from uint16 --out DIR (or uint32, "
                  "int64); or, if it is UTF-16, iconv -f UTF-16LE -t UTF-8 %s > text", quoted(path),
                  quoted(path));
