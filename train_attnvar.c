@@ -1985,30 +1985,18 @@ static const char *quoted(const char *path) {
     return t.s;
 }
 
-// Files that would pass for text, by their first bytes, and what makes text or tokens of them.
-static const char *const foreign[][2] = {
-    {"\xff\xfe", "iconv -f UTF-16 -t UTF-8 %s > text"}, {"PK\3\4", "unzip -p %s > text"},
-    {"\xfe\xff", "iconv -f UTF-16 -t UTF-8 %s > text"}, {"BZh", "bzip2 -dc %s > text"},
-    {"\x1f\x8b", "gzip -dc %s > text"}, {"\x28\xb5\x2f\xfd", "zstd -dc %s > text"},
-    {"\xfd" "7zXZ", "xz -dc %s > text"}, {"%PDF-", "pdftotext %s text"},
-    {"\x93NUMPY", "python3 prepro_data.py tokens %s --from npy --out DIR"},
-};
-
-// Ends the run if the first n bytes of a file show that it holds neither text nor a shard.
-static void refuse_foreign(const char *path, const unsigned char *head, size_t n) {
-    size_t zeros = 0;
-    Text run = {0};
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign && n > 8; i++)
-        if (memcmp(head, foreign[i][0], strlen(foreign[i][0])) == 0)
-            text_add(&run, foreign[i][1], quoted(path));
-    if (n > 10 && memcmp(head + 4, "\0\0\0\0{\"", 6) == 0)
-        fail("%s: holds safetensors, expected text or tokens: weights are for --init", path);
-    for (size_t i = 0; i < n; i++) zeros += head[i] == 0;
-    if (!run.n && 4 * zeros > n && zeros < n)   // numbers of 2 bytes or more
-        text_add(&run, "python3 prepro_data.py tokens %s --from uint16 --out DIR (or uint32, "
-                 "int64); or, if it is UTF-16, iconv -f UTF-16LE -t UTF-8 %s > text", quoted(path),
-                 quoted(path));
-    if (run.n) fail("%s: neither text nor tokens; to make it that, run: %s", path, run.s);
+// Do the first n bytes of a file show that it is no text? Text has hardly any control characters;
+// UTF-16, compressed files, arrays of numbers, weights and programs do, most of them in front.
+static bool is_binary(const unsigned char *head, size_t n) {
+    static const char *const fronts[] = {"\xff\xfe", "\xfe\xff", "%PDF-", "BZh", "\x28\xb5/\xfd"};
+    size_t controls = 0, leading = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool control = head[i] < '\t' || (head[i] > '\r' && head[i] < ' ' && head[i] != 27);
+        controls += control, leading += control && i < 8;
+    }
+    for (size_t i = 0; i < sizeof fronts / sizeof *fronts && n > 4; i++)
+        leading += memcmp(head, fronts[i], strlen(fronts[i])) == 0;
+    return leading > 0 || controls > n / 20;
 }
 
 // Opens a file that was given with this option.
@@ -2028,15 +2016,16 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     size_t size = (size_t)ftello(s->file);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
-    if (header[0] == MAGIC_CHOICES)
-        fail("%s: is a multiple-choice file, for evaluation: expected text or tokens", path);
     if (!tokens && dot && strcmp(dot, ".bin") == 0)
         fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
              "nanoGPT's uint16, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR; "
              "else --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0], quoted(path));
-    if (!tokens) refuse_foreign(path, head, got);
-    else if (header[1] != (narrow ? 1 : 7))
-        fail("%s: version %d of its format, expected %d", path, header[1], narrow ? 1 : 7);
+    wrong = header[0] == MAGIC_CHOICES ? "is a multiple-choice file, for evaluation"
+          : !tokens && is_binary(head, got) ? "is no text"
+          : tokens && header[1] != (narrow ? 1 : 7) ? "has another version of llm.c's header" : NULL;
+    if (wrong)
+        fail("%s: %s: expected UTF-8, or tokens with llm.c's header; what it is, and what converts "
+             "it, says: python3 prepro_data.py show %s", path, wrong, quoted(path));
     s->kind = tokens ? "tokens" : "bytes";
     s->width = !tokens ? 1 : narrow ? 2 : 4;
     s->n = !tokens ? size : header[2] < 0 ? 0 : (size_t)header[2];
@@ -2270,43 +2259,28 @@ static bool exists(const char *path) {
     return f || errno != ENOENT;
 }
 
-// A stream of bytes as UTF-8 that can be shown: a byte that fits no character, and a control
-// character other than tab and newline, becomes U+FFFD.
-typedef struct {
-    char part[4];               // the character that has begun
-    int n, wanted;              // its bytes so far, and in all
-} Utf8;
-
-static void utf8_end(Utf8 *u, Text *out) {                  // a character that was cut short
-    if (u->n) text_add(out, "\xef\xbf\xbd");
-    u->n = 0;
+// The length of the UTF-8 character at s, of n bytes; 0: there is none, or it is a control
+// character other than newline and tab.
+static size_t utf8_length(const char *text, size_t n) {
+    const unsigned char *s = (const unsigned char *)text, a = s[0], b = n > 1 ? s[1] : 0;
+    size_t length = a < 0x80 ? 1 : a < 0xc2 ? 0 : a < 0xe0 ? 2 : a < 0xf0 ? 3 : a < 0xf5 ? 4 : 0;
+    bool wrong = length > n || a == 0x7f || (a < ' ' && a != '\n' && a != '\t')
+              || ((a == 0xe0 || a == 0xc2) && b < 0xa0) || (a == 0xf0 && b < 0x90)
+              || (a == 0xed && b > 0x9f) || (a == 0xf4 && b > 0x8f);
+    for (size_t i = 1; i < length && !wrong; i++) wrong = s[i] >> 6 != 2;
+    return wrong ? 0 : length;
 }
 
-static void utf8_put(Utf8 *u, int byte, Text *out) {
-    int first = u->n == 1 ? (unsigned char)u->part[0] : 0;  // some narrow what may come second
-    int low = first == 0xe0 || first == 0xc2 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-    int high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-    if (u->n == 0 || byte < low || byte > high) {           // begins a character
-        bool shown = byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7f);
-        utf8_end(u, out);
-        u->wanted = byte < 0x80 ? shown : byte < 0xc2 || byte > 0xf4 ? 0
-                  : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+// Appends n bytes as UTF-8, U+FFFD for each that is in no character; json: as in a JSON string.
+static void text_utf8(Text *t, const char *s, size_t n, bool json) {
+    for (size_t i = 0, length; i < n; i += length) {
+        const char *escaped = json ? "\"\"\\\\\nn\tt" : "";         // pairs: as meant, as written
+        while (*escaped && *escaped != s[i]) escaped += 2;
+        length = utf8_length(s + i, n - i);
+        if (*escaped) text_add(t, "\\%c", escaped[1]);
+        else text_add(t, "%.*s", length ? (int)length : 3, length ? s + i : "\xef\xbf\xbd");
+        length += !length;
     }
-    u->part[u->n++] = (char)byte;
-    if (u->wanted == 0) utf8_end(u, out);
-    if (u->n && u->n == u->wanted) text_add(out, "%.*s", u->n, u->part), u->n = 0;
-}
-
-// s as a JSON string, without its quotes.
-static void text_json(Text *t, const char *s) {
-    Utf8 u = {0};
-    for (; *s; s++) {
-        const char *escaped = "\"\"\\\\\nn\tt";             // pairs: as meant, as written
-        while (*escaped && *escaped != *s) escaped += 2;
-        if (*escaped) utf8_end(&u, t), text_add(t, "\\%c", escaped[1]);
-        else utf8_put(&u, (unsigned char)*s, t);
-    }
-    utf8_end(&u, t);
 }
 
 // What a file holds, one at a time: the model's tensors, then its anchors; or the moments. After
@@ -2559,31 +2533,25 @@ static int draw(float *logits, int V, double temperature, uint64_t *rng) {
     return V - 1;
 }
 
-// Prints the prompt, then n drawn tokens, each computed from scratch over the last T tokens. Bytes
+// Prints the prompt and n drawn tokens, each computed from scratch over the last T tokens. Bytes
 // print as UTF-8, other tokens as numbers.
 static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes, uint64_t seed) {
     const double temperature = 0.8;
-    int T = m->c.seq, total = prompted + n;
+    int T = m->c.seq, total = prompted;
     uint64_t rng = random_stream(seed, STREAM_SAMPLE);
-    Utf8 utf8 = {0};
-    Text text = {0};
-    int *tokens = allocate((size_t)total * sizeof *tokens, "the sample");
+    int *tokens = allocate((size_t)(prompted + n) * sizeof *tokens, "the sample");
+    Text drawn = {0}, shown = {0};
     memcpy(tokens, prompt, (size_t)prompted * sizeof *tokens);
-    printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n",
-           temperature, prompted);
-    for (int i = 0; i < total && !interrupted; i++) {
-        if (i >= prompted) {
-            int seen = min_int(i, T);
-            model_forward(m, tokens + i - seen, 1, seen);
-            tokens[i] = draw(next_logits(m), m->c.vocab, temperature, &rng);
-        }
-        if (bytes) utf8_put(&utf8, tokens[i], &text);
-        else text_add(&text, "%d ", tokens[i]);
-        if (text.n) fputs(text.s, stdout), text.n = 0, text.s[0] = 0;
+    for (; total < prompted + n && !interrupted; total++) {
+        int seen = min_int(total, T);
+        model_forward(m, tokens + total - seen, 1, seen);
+        tokens[total] = draw(next_logits(m), m->c.vocab, temperature, &rng);
     }
-    utf8_end(&utf8, &text);
-    printf("%s\n", text.n ? text.s : "");
-    free(tokens), free(text.s);
+    for (int i = 0; i < total; i++) text_add(&drawn, bytes ? "%c" : "%d ", tokens[i]);
+    text_utf8(&shown, drawn.s, drawn.n, false);
+    printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n%s\n",
+           temperature, prompted, shown.s);
+    free(tokens), free(drawn.s), free(shown.s);
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -2697,10 +2665,9 @@ static const char *option_text(const Settings *s, const Option *o, char number[3
     return text ? text : "";
 }
 
-// Ends the program; output that could not be written is an error.
-static _Noreturn void finish(int code) {
+// Before the program ends: output that could not be written is an error.
+static void finish_output(void) {
     if (fflush(stdout) != 0 || ferror(stdout)) fail("cannot write the output: %s", strerror(errno));
-    exit(code);
 }
 
 static _Noreturn void print_help(const Settings *s) {
@@ -2722,7 +2689,8 @@ static _Noreturn void print_help(const Settings *s) {
         printf("  %-10s %5d %6d %5d %5d %5d %5d %6d %6g %5g\n", sizes[i].name, sizes[i].dim,
                sizes[i].layers, sizes[i].heads, sizes[i].ffn, sizes[i].seq, sizes[i].batch,
                sizes[i].steps, sizes[i].lr, sizes[i].beta2);
-    finish(0);
+    finish_output();
+    exit(0);
 }
 
 // The row of a table whose first member is this name, of n characters. If there is none, -1; or,
@@ -2805,14 +2773,13 @@ static void parse(const Settings *defaults, int argc, char **argv, char **given)
 static void set_layers(Config *c, const char *attn, const char *layout, bool attn_given) {
     int simple = FIND(variants, attn, strlen(attn), "variant"), count = 0;
     int named = FIND(layouts, layout, strlen(layout), NULL);
-    for (int l = 0; l < c->layers && named >= 0; l++)
-        c->kind[l] = stays_standard(named, l + 1, c->layers) ? STANDARD : simple;
-    if (named >= 0) return;
-    if (attn_given)
+    bool letters = !strchr(layout, ',') && !islower((unsigned char)*layout);
+    for (; named >= 0 && count < c->layers; count++)
+        c->kind[count] = stays_standard(named, count + 1, c->layers) ? STANDARD : simple;
+    if (named < 0 && attn_given)
         fail("--layout %s names every layer's variant, or is no layout: leave out --attn %s, or "
              "name a layout (--help lists them)", layout, attn);
-    bool letters = !strchr(layout, ',') && !islower((unsigned char)*layout);
-    for (const char *p = layout; *p; count++) {
+    for (const char *p = layout; named < 0 && *p; count++) {
         int length = letters ? 1 : (int)strcspn(p, ",");
         int kind = letters ? VARIANTS - 1 : FIND(variants, p, length, NULL);
         while (letters && kind >= 0 && variants[kind].letter != *p) kind--;
@@ -2863,8 +2830,9 @@ static Text metadata(const Settings *s, const State *now) {
              (unsigned long long)now->rng);
     for (const Option *o = options; o < options + OPTIONS; o++) {
         if (o->keeper == FREE) continue;
+        const char *text = option_text(s, o, number);
         text_add(&t, ",\"%s\":\"", o->name);
-        text_json(&t, option_text(s, o, number));
+        text_utf8(&t, text, strlen(text), true);
         text_add(&t, "\"");
     }
     text_add(&t, ",\"train-content\":\"%s\",\"val-content\":\"%s\",\"weights\":\"%08x\","
@@ -2887,9 +2855,9 @@ static Checkpoint *checkpoint_open(const char *dir) {
     const char *wrong = header_open(h, path_in(dir, "model.safetensors", ""));
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
     if (strncmp(h->text.s, start, strlen(start)) != 0)
-        fail("%s: is not of format 2, which this program writes; with format 1 go on by the version "
-             "that wrote it; or take the weights, also those of a Qwen2 model of Hugging Face's: "
-             "python3 dev/tools/from_hf.py %s --out NEW", h->path.s, quoted(dir));
+        fail("%s: is not of format 2, which this program writes; go on by the version that wrote it, "
+             "or take its weights, as those of Hugging Face's Qwen2, by: python3 "
+             "dev/tools/from_hf.py %s --out NEW; then --init NEW", h->path.s, quoted(dir));
     k->s = (Settings){.min_lr = -1, .warmup = -1};
     for (const Option *o = options; o < options + OPTIONS; o++) {
         const char *text = o->keeper == FREE ? "" : header_value(h, o->name);
@@ -3148,14 +3116,17 @@ static FILE *open_log(const Settings *s, int step) {
 #endif
 
 // Fills the model before the run begins or goes on: the anchor's tokens, and what a checkpoint has.
-static void restore(Model *m, const Settings *s, const Data *train, State *now) {
+static State restore(Model *m, const Settings *s, const Data *train, const Data *val) {
     Checkpoint *k = s->from;
+    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
+    snprintf(now.content[0], 32, "%zu %08x", train->n, (unsigned)train->checksum);
+    snprintf(now.content[1], 32, "%zu %08x", val->n, (unsigned)val->checksum);
     Header optim;
     size_t bytes = (size_t)m->c.seq * sizeof(int);
     if (k) read_tensors(&k->header, &k->plan, m, false, k->state.weights), header_close(&k->header);
     if (!s->resume && (s->anchor || !k || !uses(&k->s.c, QK_TEXT_ANCHOR)))
         read_anchor(s, train, m->anchor_tokens);
-    if (!s->resume) return;
+    if (!s->resume) return now;
     if (s->anchor && s->anchor != k->s.anchor) {                // given, not the checkpoint's
         int *given = allocate(bytes, "an anchor");
         read_anchor(s, train, given);
@@ -3164,10 +3135,10 @@ static void restore(Model *m, const Settings *s, const Data *train, State *now) 
         free(given);
     }
     for (int i = 0; i < 2; i++)
-        if (strcmp(now->content[i], k->state.content[i]) != 0)
+        if (strcmp(now.content[i], k->state.content[i]) != 0)
             fail("%s: its %s data are %s (tokens, checksum), these are %s: give its own, wherever "
                  "they are: %s FILE", s->out, i ? "validation" : "training", k->state.content[i],
-                 now->content[i], i ? "--val" : "--data");
+                 now.content[i], i ? "--val" : "--data");
     if (k->state.step > s->steps)
         fail("%s: step %d is done, --steps %d is less", s->out, k->state.step, s->steps);
     Text kept = metadata(&k->s, &k->state), whole = header_text(&k->plan, true, kept.s);
@@ -3185,7 +3156,7 @@ static void restore(Model *m, const Settings *s, const Data *train, State *now) 
     if (killed && RANK == 0 && !finish_save(s->out))
         fail("%s: not all files can be renamed: %s", s->out, strerror(errno));
     free(kept.s), free(whole.s);
-    *now = k->state;
+    return k->state;
 }
 
 // Evaluates and prints: nats, and what they mean for the data at hand.
@@ -3201,10 +3172,9 @@ static Score validate(const char *what, Model *m, const Data *val, size_t window
 
 // A model that is lost must not replace a good one: its numbers must be finite, and a loss.
 static void save(const Model *m, const Settings *s, const char *dir, State *now) {
-    for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++)
-        if (!isfinite(sum_of_squares(t->w, t->size) + sum_of_squares(t->v, t->size)))
-            fail("step %d: %s is not finite: the model is lost; what was saved before stays; try a "
-                 "lower --lr or a longer --warmup", now->step, t->name);
+    if (!isfinite(sum_of_squares(m->store, 4 * m->parameters)))
+        fail("weights or moments are not finite: the model is lost; what was saved before stays; "
+             "try a lower --lr or a longer --warmup");
     now->weights = write_tensors(NULL, m, false), now->moments = write_tensors(NULL, m, true);
     Text kept = metadata(s, now);
     checkpoint_save(m, dir, kept.s);
@@ -3215,23 +3185,6 @@ static void save(const Model *m, const Settings *s, const char *dir, State *now)
 static double rate_of(const Settings *s, int step) {
     return learning_rate(step, s->steps, s->warmup < 0 ? s->steps / 20 : s->warmup, s->lr,
                          s->min_lr < 0 ? s->lr / 10 : s->min_lr);
-}
-
-// Where a run begins.
-static State first_state(const Settings *s, const Data *train, const Data *val) {
-    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
-    snprintf(now.content[0], 32, "%zu %08x", train->n, (unsigned)train->checksum);
-    snprintf(now.content[1], 32, "%zu %08x", val->n, (unsigned)val->checksum);
-    return now;
-}
-
-// Ends an interrupted run: what is saved is the step that was just finished.
-static _Noreturn void stop(const Settings *s, int step, int signal) {
-    if (s->out)
-        printf("\ninterrupted after step %d, saved in %s; to go on: ./train_attnvar --out %s "
-               "--resume\n", step, s->out, quoted(s->out));
-    else printf("\ninterrupted after step %d; without --out nothing is saved\n", step);
-    finish(128 + signal);
 }
 
 // A step's gradient is the mean over --accumulate batches; returns the loss, a mean as well.
@@ -3259,9 +3212,8 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
     char what[32];
     FILE *log = NULL;
-    State now = first_state(s, data, val);
     if (s->out && RANK == 0) open_out(s);
-    restore(m, s, data, &now);
+    State now = restore(m, s, data, val);
     if (s->out && RANK == 0) log = open_log(s, now.step);
     double start = seconds(), last = start, other = 0;      // other: saving, validating since last
     int first = now.step, logged = first;
@@ -3301,7 +3253,14 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
                 fail("%s/log.csv: cannot be opened again: %s", s->out, strerror(errno));
         }
         fflush(stdout);
-        if (stopped) stop(s, step, stopped);
+        if (stopped) {
+            printf(s->out ? "\ninterrupted after step %d, saved in %s; to go on: ./train_attnvar "
+                            "--out %s --resume\n"
+                          : "\ninterrupted after step %d; without --out nothing is saved\n",
+                   step, s->out, s->out ? quoted(s->out) : "");
+            finish_output();
+            exit(128 + stopped);
+        }
         other += seconds() - end;
     }
     if (first == s->steps) {                        // nothing was left to do
@@ -3344,6 +3303,7 @@ int main(int argc, char **argv) {
     free_work(s.threads);
     model_free(&m);
     data_close(&data), data_close(&val);
-    finish(interrupted ? 128 + interrupted : 0);
+    finish_output();
+    return interrupted ? 128 + interrupted : 0;
 }
 #endif

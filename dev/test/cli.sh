@@ -29,6 +29,7 @@ zeros 5000 > in/headerless.bin
 # beyond 2 and 4 GB, with holes for almost all of it: 5.5e8 uint32 tokens, the last one 70000; and text
 { header '\0241\0331\0064\0001\0007\0000\0000\0000\0200\0125\0310\0040'; } > in/huge
 printf '%b' '\0160\0021\0001\0000' | dd of=in/huge bs=4 seek=$((256 + 550000000 - 1)) 2> dd.log
+head -c 5000 in/text > in/hugetext
 head -c 5000 in/text | dd of=in/hugetext bs=1000 seek=5000000 2> dd.log
 rm -f dd.log
 # files that are neither text nor tokens
@@ -139,25 +140,19 @@ refuse "dev/data/austen_train.txt: No such file" "--data FILE" -- --steps 1
 
 # ---- other kinds of file: the command that makes text of them
 o="in/other kinds"
-for pair in "utf16le iconv -f UTF-16 -t UTF-8" "utf16be iconv -f UTF-16 -t UTF-8" "gz gzip -dc" "zip unzip -p" "xz xz -dc" \
-            "zst zstd -dc" "bz2 bzip2 -dc"; do
-    refuse "$o/${pair%% *}: neither text nor tokens" "run: ${pair#* } '$o/${pair%% *}' > text" -- --data "$o/${pair%% *}"
+for name in utf16le utf16be gz zip xz zst bz2 pdf npy safetensors bare16 bare32; do
+    refuse "$o/$name: is no text: expected UTF-8, or tokens" "python3 prepro_data.py show '$o/$name'" -- --data "$o/$name"
 done
-refuse "run: pdftotext '$o/pdf' text" -- --data "$o/pdf"
-refuse "run: python3 prepro_data.py tokens '$o/npy' --from npy --out DIR" -- --data "$o/npy"
-refuse "$o/safetensors: holds safetensors" "--init" -- --data "$o/safetensors"
-refuse "neither text nor tokens" "--from uint16" "iconv -f UTF-16LE" -- --data "$o/bare16"
-refuse "neither text nor tokens" "or uint32" -- --data "$o/bare32"
-refuse "$o/gz: neither" -- --data in/text --val "$o/gz"
-refuse "$o/gz: neither" -- $little --attn fixedseqqk --anchor "$o/gz"
+refuse "$o/gz: is no text" -- --data in/text --val "$o/gz"
+refuse "$o/gz: is no text" -- $little --attn fixedseqqk --anchor "$o/gz"
 refuse "python3 prepro_data.py tokens 'in/it'\\''s here.bin' --from nanogpt" -- --data "in/it's here.bin"
 
 # ---- shards, recall
 refuse "in/headerless.bin" "without llm.c's header" "nanoGPT" "python3 prepro_data.py tokens in/headerless.bin --from nanogpt --out DIR" -- --data in/headerless.bin
 refuse "in/cut: its header counts 600 tokens of 2 bytes, so 2224 bytes" "the file has 2000" -- --data in/cut
 refuse "in/longer: its header counts 600 tokens" "the file has 2225" -- --data in/longer
-refuse "in/version2: version 2" "expected 1" -- --data in/version2
-refuse "in/choices: is a multiple-choice file" "expected text or tokens" -- --data in/choices
+refuse "in/version2: has another version" -- --data in/version2
+refuse "in/choices: is a multiple-choice file" "expected UTF-8, or tokens" -- --data in/choices
 refuse "in/negative: its header counts -1 tokens" -- --data in/negative
 refuse "in/text holds bytes and in/u16 holds tokens" "one kind" -- --data in/text --data in/u16 --val in/val
 refuse "in/u16 holds tokens and in/val holds bytes" -- --data in/u16 --val in/val
