@@ -418,7 +418,7 @@ GROUPS = [
     # precision, and the memory report: sums and angles that are double in the float build, too
     (["double memory", "both sums and angles", "double golden double model rndembqk"], [
         ("norm-in-float", "sum_of_squares", "double lane[LANES]", "float lane[LANES]"),
-        ("norm-in-float", "gradient_norm", "double sum =", "float sum = (float)"),
+        ("norm-total-in-float", "gradient_norm", "double sum =", "float sum = (float)"),
         ("loss-mean-in-float", "head_pass", "double sum = 0", "float sum = 0"),
         ("rope-angle-in-float", "model_allocate", "double angle =", "float angle = (float)"),
         ("correction-in-float", "adamw", "1 - pow(a->beta2, t)", "1 - (float)pow(a->beta2, t)"),
