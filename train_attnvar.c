@@ -2855,8 +2855,8 @@ static Checkpoint *checkpoint_open(const char *dir) {
     const char *wrong = header_open(h, path_in(dir, "model.safetensors", ""));
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
     if (strncmp(h->text.s, start, strlen(start)) != 0)
-        fail("%s: is not of format 2, which this program writes; go on by the version that wrote it, "
-             "or take its weights, as those of Hugging Face's Qwen2, by: python3 "
+        fail("%s: is not of format 2, which this program writes; go on by the version that wrote it; "
+             "weights of a standard model, as of Hugging Face's Qwen2, convert by: python3 "
              "dev/tools/from_hf.py %s --out NEW; then --init NEW", h->path.s, quoted(dir));
     k->s = (Settings){.min_lr = -1, .warmup = -1};
     for (const Option *o = options; o < options + OPTIONS; o++) {
