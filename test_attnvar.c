@@ -492,6 +492,31 @@ static void test_saturated(double tolerance, const char *precision) {
 }
 
 // A change at position t must not move any bit before it; behind it, something must move.
+// A new key that takes all but e^-20 of the weight: 1 - a has no digit left in float, b = Z_0 / Z_1 has
+// all, and every score's gradient is proportional to b.
+static void test_small_gate(double tolerance, const char *precision) {
+    char name[64];
+    snprintf(name, sizeof name, "gate of e^-20 %s nonapprox", precision);
+    if (!wanted(name)) return;
+    enum { DH = 4 };
+    Mix m = {1, 1, 2, 1, 1, DH};
+    float q[2 * DH], k[2 * DH] = {0}, v[2 * DH], g[2 * DH], o[2 * DH], stat[4], dq[2 * DH], dk[2 * DH], dv[2 * DH];
+    double silu = 1 / (1 + exp(-1)), h = 0;                 // q = 1 everywhere; s = 1/2; x_0 = 0, x_1 = 20
+    for (int c = 0; c < 2 * DH; c++) q[c] = 1, v[c] = (float)(c % 3), g[c] = (float)(c % 5 + 1);
+    for (int c = 0; c < DH; c++) k[DH + c] = (float)(20 / (0.5 * silu * DH));
+    make_work(&(Config){.seq = 2, .batch = 1, .dim = DH, .heads = 1, .kv_heads = 1});
+    nonapprox_forward(o, stat, q, k, v, m);
+    nonapprox_backward(dq, dk, dv, g, o, stat, q, k, v, m);
+    free_work(omp_get_max_threads());
+    for (int c = 0; c < DH; c++) h += (double)g[DH + c] * ((double)v[DH + c] - (double)v[c]);
+    double b = exp(-20) / (1 + exp(-20)), dx = (1 - b) * b * h, worst = 0;
+    for (int c = 0; c < DH; c++) {
+        note(&worst, fabs((double)dk[DH + c] / (0.5 * dx * silu) - 1));
+        note(&worst, fabs((double)dk[c] / (-0.5 * dx * silu) - 1));
+    }
+    check(worst <= tolerance, name, "dk of %.1e within %.1e", 0.5 * dx * silu, worst);
+}
+
 static void test_causal(const char *precision) {
     for (int i = 0; i < CASES; i++) {
         char name[128], what[64];
@@ -1491,6 +1516,7 @@ void float_tests(const char *filter, int *ran_passed, int *ran_failed) {
     test_naive_model(2e-5, "float");
     test_extreme("float");
     test_saturated(1e-5, "float");
+    test_small_gate(1e-5, "float");
     test_causal("float");
     test_prefix("float");
     test_doubles();
@@ -2476,6 +2502,7 @@ int main(int argc, char **argv) {
     test_naive_model(1e-12, "double");
     test_extreme("double");
     test_saturated(1e-11, "double");
+    test_small_gate(1e-12, "double");
     test_causal("double");
     test_prefix("double");
     test_same_as_standard("staticembqk with one layer = standard", "E", 2, true);

@@ -446,8 +446,8 @@ GROUPS = [
         ("nonapprox-dk-adds-stale", "nonapprox_backward", "h % group != 0", "h != 0"),
     ]),
     # section 2 and the scan, the second reader's
-    (["double matmul", "double golden double linear", "double golden double mixer nonapprox", "both saturated",
-      "double model double", "both threads SMANRFE"], [
+    (["double matmul", "double golden double linear", "double golden double mixer nonapprox", "both gate of",
+      "double model double"], [
         ("pack-transposed-first-row", "pack", "x.p[w * x.rs + k];", "x.p[w * x.rs];"),
         ("pack-panels-deep-place", "pack_panels", "(size_t)j * K + (size_t)k * NR", "(size_t)j * K"),
         ("multiply-later-rows-of-start", "multiply", "c0 = c, ldc0 = ldc)", "c0 = c)"),
