@@ -133,8 +133,9 @@ test-commands:
 	dev/test/cli.sh ./train_attnvar
 	dev/test/checkpoint.sh ./train_attnvar
 	dev/test/tools.sh ./train_attnvar
-	@if command -v python3 > /dev/null; then python3 dev/test/test_prepro.py; \
-	 else echo "note: no python3: prepro_data.py is not tested"; fi
+	@if command -v python3 > /dev/null; then \
+	     python3 dev/test/test_prepro.py && KILLS=5 CUTS=some python3 dev/test/save.py ./train_attnvar; \
+	 else echo "note: no python3: prepro_data.py and kills while saving are not tested"; fi
 
 debug: train_debug test_debug
 

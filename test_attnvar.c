@@ -531,6 +531,31 @@ static void test_saturated(double tolerance, const char *precision) {
 }
 
 // A change at position t must not move any bit before it; behind it, something must move.
+// A new key that takes all but e^-20 of the weight: 1 - a has no digit left in float, b = Z_0 / Z_1 has
+// all, and every score's gradient is proportional to b.
+static void test_small_gate(double tolerance, const char *precision) {
+    char name[64];
+    snprintf(name, sizeof name, "gate of e^-20 %s nonapprox", precision);
+    if (!wanted(name)) return;
+    enum { DH = 4 };
+    Mix m = {1, 1, 2, 1, 1, DH};
+    float q[2 * DH], k[2 * DH] = {0}, v[2 * DH], g[2 * DH], o[2 * DH], stat[4], dq[2 * DH], dk[2 * DH], dv[2 * DH];
+    double silu = 1 / (1 + exp(-1)), h = 0;                 // q = 1 everywhere; s = 1/2; x_0 = 0, x_1 = 20
+    for (int c = 0; c < 2 * DH; c++) q[c] = 1, v[c] = (float)(c % 3), g[c] = (float)(c % 5 + 1);
+    for (int c = 0; c < DH; c++) k[DH + c] = (float)(20 / (0.5 * silu * DH));
+    make_work(&(Config){.seq = 2, .batch = 1, .dim = DH, .heads = 1, .kv_heads = 1});
+    nonapprox_forward(o, stat, q, k, v, m);
+    nonapprox_backward(dq, dk, dv, g, o, stat, q, k, v, m);
+    free_work(omp_get_max_threads());
+    for (int c = 0; c < DH; c++) h += (double)g[DH + c] * ((double)v[DH + c] - (double)v[c]);
+    double b = exp(-20) / (1 + exp(-20)), dx = (1 - b) * b * h, worst = 0;
+    for (int c = 0; c < DH; c++) {
+        note(&worst, fabs((double)dk[DH + c] / (0.5 * dx * silu) - 1));
+        note(&worst, fabs((double)dk[c] / (-0.5 * dx * silu) - 1));
+    }
+    check(worst <= tolerance, name, "dk of %.1e within %.1e", 0.5 * dx * silu, worst);
+}
+
 static void test_causal(const char *precision) {
     for (int i = 0; i < CASES; i++) {
         char name[128], what[64];
@@ -1531,6 +1556,7 @@ void float_tests(const char *filter, int *ran_passed, int *ran_failed) {
     test_naive_model(2e-5, "float");
     test_extreme("float");
     test_saturated(1e-5, "float");
+    test_small_gate(1e-5, "float");
     test_causal("float");
     test_prefix("float");
     test_doubles();
@@ -2150,6 +2176,15 @@ static void test_data(void) {
         u -= log(one) / 80, g -= log((both + kinds * one) / (from + kinds)) / 80;
     }
     ok &= fabs(u - unigram) < 1e-12 && fabs(g - bigram) < 1e-12;
+    Data ten;                                               // ten times the file: more than a piece
+    Text names = {0};
+    for (int i = 0; i < 10; i++) text_add(&names, i ? "\n%s" : "%s", path);
+    data_open(&ten, names.s, "--data");
+    survey(&ten, true);
+    size_t pairs = 0;
+    for (size_t i = 0; i < (size_t)FLOORS_VOCAB * FLOORS_VOCAB; i++) pairs += ten.follows[i];
+    ok &= pairs == 9999 && ten.largest == 'a' + 4 && checksum(0, "123456789", 9) == 0xcbf43926;
+    free(names.s), data_close(&ten);
     Config c = config_of(&(Case){"RF", 256, 8, 2, 2, 10, 8, 3, 0, 0, 0});
     Run r;
     run_open(&r, &c, 2);
@@ -2266,7 +2301,77 @@ static void test_settings(void) {
     s = settings(3, recall);
     ok &= s.c.dim == 64 && s.c.layers == 2 && s.c.heads == 1 && s.c.seq == 48 && s.c.batch == 64;
     free((char *)s.layout);
-    check(ok, "settings", "derived defaults, sizes, recall's own");
+    char number[32];
+    for (const Option *o = options; o < options + OPTIONS; o++) {      // as text and back
+        if (o->type != REAL) continue;
+        double x = o->low + (o->high - o->low) / 3.0000001234567;
+        *(double *)((char *)&s + o->offset) = x;
+        ok &= strtod(option_text(&s, o, number), NULL) == x;
+        *(double *)((char *)&s + o->offset) = o->low - 1;
+        ok &= !*option_text(&s, o, number);
+    }
+    check(ok, "settings", "derived defaults, sizes, recall's own, numbers as text");
+}
+
+static void test_utf8(void) {
+    if (!wanted("utf-8")) return;
+    bool ok = true;
+    static const char *const cases[][2] = {
+        {"plain\n\ttext", "plain\n\ttext"},
+        {"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"\xc3", "\xef\xbf\xbd"}, {"\xc3(", "\xef\xbf\xbd("}, {"\x80z", "\xef\xbf\xbdz"},
+        {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},                       // an overlong form
+        {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},       // a surrogate
+        {"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},   // too large
+        {"\xe2\x82\xe2\x82\xac", "\xef\xbf\xbd\xef\xbf\xbd\xe2\x82\xac"}, {"\xf0\x8f\xbf\xbf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, {"a\xf0\x9f\x98", "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, {"\x1b[31m", "\xef\xbf\xbd[31m"},
+        {"\xc2\x9b", "\xef\xbf\xbd\xef\xbf\xbd"}, {"\x7f", "\xef\xbf\xbd"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Text out = {0};
+        text_utf8(&out, cases[i][0], strlen(cases[i][0]), false);
+        ok &= strcmp(out.s, cases[i][1]) == 0;
+        free(out.s);
+    }
+    check(ok, "utf-8", "whole, cut short, overlong, surrogates, too large, control characters");
+}
+
+// --accumulate N is a batch N times as large; the rows of an anchor and recall's targets count alike.
+static void test_accumulate(void) {
+    if (!wanted("accumulate")) return;
+    double worst = 0;
+    for (int recall = 0; recall < 2; recall++) {
+        float *w[2];
+        double losses[2][10];
+        size_t n = 0;
+        for (int way = 0; way < 2; way++) {
+            char *words[] = {"x", "--layout", "FSR", "--layers", "3", "--dim", "16", "--heads", "2", "--ffn", "24",
+                             "--seq", "16", "--threads", "1", "--pairs", "3", "--vocab", recall ? "32" : "256",
+                             "--batch", way ? "2" : "6", "--accumulate", way ? "3" : "1",
+                             "--data", recall ? "recall" : "dev/data/austen_val.txt"};
+            Settings s = settings(sizeof words / sizeof *words, words);
+            static Data data, val;
+            Model m;
+            open_data(&s, &data, &val);
+            model_plan(&m, &s.c);
+            model_allocate(&m, 1);
+            make_work(&s.c);
+            read_anchor(&s, &data, m.anchor_tokens);
+            int in[96], out[96];
+            uint64_t rng = 7;
+            for (int step = 1; step <= 10; step++) {
+                losses[way][step - 1] = accumulate(&m, &s, &data, &rng, in, out);
+                adamw(&m, &s.adamw, step, 1e-2, gradient_norm(&m, step, 1));
+            }
+            n = m.parameters;
+            w[way] = allocate(n * sizeof(float), "test");
+            memcpy(w[way], m.store, n * sizeof(float));
+            model_free(&m), free_work(1), data_close(&data), data_close(&val), free((char *)s.layout);
+        }
+        for (size_t e = 0; e < n; e++) note(&worst, fabs(w[0][e] - w[1][e]));
+        for (int step = 0; step < 10; step++) note(&worst, fabs(losses[0][step] - losses[1][step]));
+        free(w[0]), free(w[1]);
+    }
+    check(worst < 1e-10, "accumulate", "ten steps of 3 x 2 sequences within %.1e of 1 x 6", worst);
 }
 
 // train() against the loop it should be, by the losses in its log; the sampler's logits against the
@@ -2352,6 +2457,36 @@ static void test_train(void) {
         counts[draw(l, 3, 0.5, &rng)]++;
     }
     ok &= abs(counts[0] - 20000 / 21) < 130 && abs(counts[1] - 80000 / 21) < 240;
+    int story[30], shown = 0;                               // what sample() prints, beyond the context
+    fflush(stdout);
+    int kept = dup(1);
+    snprintf(path, sizeof path, "%s/sample", folder);
+    if (!freopen(path, "w", stdout)) fail("cannot write %s", path);
+    sample(&m, in, 5, 25, false, 3);
+    fflush(stdout);
+    dup2(kept, 1), close(kept);
+    f = fopen(path, "r");
+    for (int lines = 0; lines < 2; ) lines += fgetc(f) == '\n';
+    while (shown < 30 && fscanf(f, "%d", &story[shown]) == 1) shown++;
+    fclose(f), remove(path);
+    rng = random_stream(3, STREAM_SAMPLE);
+    ok &= shown == 30 && memcmp(story, in, 5 * sizeof(int)) == 0;
+    for (int i = 5; i < shown; i++) {
+        int seen = i < 12 ? i : 12;
+        model_forward(&m, story + i - seen, 1, seen);
+        ok &= story[i] == draw(next_logits(&m), 256, 0.8, &rng);
+    }
+    fflush(stdout);
+    pid_t child = fork();                                   // a model that is lost is not saved
+    if (child == 0) {
+        State now = {.step = 10};
+        if (!freopen("/dev/null", "w", stderr)) _exit(9);
+        m.embed->w[200 * 16] = (float)NAN;                  // a token that does not occur
+        save(&m, &s, folder, &now);
+        _exit(0);
+    }
+    int code = 0;
+    ok &= waitpid(child, &code, 0) == child && WIFEXITED(code) && WEXITSTATUS(code) == 1;
     check(ok && worst <= 6e-7 && d <= 1e-14, "train = the loop by hand", "log within %.1e, logits within %.1e", worst, d);
     free(last), model_free(&m), free_work(1), data_close(&data), data_close(&val), free((char *)s.layout);
     static const char *const files[] = {"log.csv", "config.json", "model.safetensors", "optim.safetensors", "lock"};
@@ -2408,6 +2543,7 @@ int main(int argc, char **argv) {
     test_naive_model(1e-12, "double");
     test_extreme("double");
     test_saturated(1e-11, "double");
+    test_small_gate(1e-12, "double");
     test_causal("double");
     test_prefix("double");
     test_same_as_standard("staticembqk with one layer = standard", "E", 2, true);
@@ -2430,6 +2566,8 @@ int main(int argc, char **argv) {
     omp_set_num_threads(1);         // models so small that threads would only wait for each other
     test_not_finite();
     test_settings();
+    test_utf8();
+    test_accumulate();
     test_train();
     test_overfit();
     test_gradients();

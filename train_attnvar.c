@@ -1970,11 +1970,12 @@ static void zero_gradients(Model *m) {
 //   - any other file: its bytes, vocabulary 256. That is what tokenizer-free means here;
 //   - the word recall: no file but a task, made up as it is read (see recall_sequence).
 // Several files follow each other as one stream. They stay on disk: a window is read when it is
-// wanted, and every token is checked whenever it is read. Numbers in files are little-endian.
+// wanted, and every token is checked whenever it is read.
 // ------------------------------------------------------------------------------------------------
 
-enum { MAX_FILES = 256, MAX_PAIRS = 256 };
-enum { HEADER_BYTES = 1024, MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
+enum { MAX_FILES = 256, MAX_PAIRS = 256, HEADER_BYTES = 1024 };
+enum { MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
+enum { PIECE = 4096 };          // tokens that a walk over all of them reads at a time
 enum { FLOORS_VOCAB = 1024 };   // pairs of tokens are counted for vocabularies up to this one
 
 typedef struct {
@@ -1989,76 +1990,50 @@ typedef struct {
     int shards;
     size_t first, n;            // of the stream, the tokens first .. first+n-1
     int pairs;                  // recall: key-value pairs in a sequence, else 0
-    int vocab;                  // every token is less than this; 0: not known yet
-    int largest;                // the largest token; survey() finds this and the next two
+    int vocab;                  // every token is less; 0: not known yet
+    int largest;                // token; found by survey(), as the next two
     uint32_t checksum;          // of all tokens
-    size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) how often b follows a; or NULL
+    size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) how often b follows a
 } Data;
 
-// A path as a shell takes it, for commands that messages show: in quotes if it needs them.
+// A text that grows.
 typedef struct {
-    char s[PATH_MAX + 32];      // longer than any valid path: one that is cut off here is refused
-} Path;
+    char *s;
+    size_t n, room;
+} Text;
 
-static Path quoted(const char *path) {
-    Path q;
-    size_t n = 0;
-    bool plain = *path && strspn(path, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                       "0123456789_-+=.,:@%/\\") == strlen(path);
-    if (!plain) q.s[n++] = '\'';
-    for (; *path && n + 6 < sizeof q.s; path++) {
-        if (*path != '\'') q.s[n++] = *path;
-        else n += (size_t)snprintf(q.s + n, sizeof q.s - n, "'\\''");
-    }
-    if (!plain) q.s[n++] = '\'';
-    q.s[n] = 0;
-    return q;
+static void text_add(Text *t, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
+    if (t->n + need > t->room) t->s = realloc(t->s, t->room = 2 * (t->n + need));
+    if (!t->s) fail("no memory for a text of %zu bytes", t->room);
+    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
+    va_end(args), va_end(again);
 }
 
-// Files that would be read as bytes and should not be, by n of their bytes. The command that makes
-// text or tokens of one is before, the file's name, after; NULL: none is known.
-static const struct {
-    int at, n;
-    const char *bytes, *kind, *before, *after;
-} foreign[] = {
-    {0, 2, "\xff\xfe", "UTF-16 text", "iconv -f UTF-16 -t UTF-8", "> text"},
-    {0, 2, "\xfe\xff", "UTF-16 text", "iconv -f UTF-16 -t UTF-8", "> text"},
-    {0, 4, "\0\0\xfe\xff", "UTF-32 text", "iconv -f UTF-32 -t UTF-8", "> text"},
-    {0, 2, "\x1f\x8b", "a gzip file", "gzip -dc", "> text"},
-    {0, 4, "PK\3\4", "a zip file", "unzip -p", "> text"},
-    {0, 6, "\xfd" "7zXZ", "an xz file", "xz -dc", "> text"},
-    {0, 4, "\x28\xb5\x2f\xfd", "a zstd file", "zstd -dc", "> text"},
-    {0, 3, "BZh", "a bzip2 file", "bzip2 -dc", "> text"},
-    {257, 5, "ustar", "a tar file", "tar -xOf", "> text"},
-    {0, 5, "%PDF-", "a PDF file", "pdftotext", "text"},
-    {0, 6, "\x93NUMPY", "a NumPy array", "python3 prepro_data.py tokens", "--from npy --out DIR"},
-    {4, 6, "\0\0\0\0{\"", "a safetensors file: weights, for --init FOLDER", NULL, NULL},
-    {0, 4, "GGUF", "a GGUF file: weights", NULL, NULL},
-    {0, 4, "PAR1", "a Parquet table: write its text into a file", NULL, NULL},
-    {0, 4, "\x89PNG", "a picture", NULL, NULL},
-    {0, 3, "\xff\xd8\xff", "a picture", NULL, NULL},
-    {0, 4, "\x7f" "ELF", "a program", NULL, NULL},
-};
+// A path as a shell takes it, for the commands in messages.
+static const char *quoted(const char *path) {
+    Text t = {0};
+    if (!strpbrk(path, " \t\n\"'\\`$&|;<>()*?[]{}~#!")) return path;
+    for (text_add(&t, "'"); *path; path++) text_add(&t, *path == '\'' ? "'\\''" : "%c", *path);
+    text_add(&t, "'");
+    return t.s;
+}
 
-// Ends the run if the first n bytes of a file show that it holds neither text nor a shard.
-static void refuse_foreign(const char *path, const unsigned char *head, size_t n) {
-    size_t zeros[8] = {0}, most = 0, fewest = n;
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
-        if (n < (size_t)(foreign[i].at + foreign[i].n)) continue;
-        if (memcmp(head + foreign[i].at, foreign[i].bytes, (size_t)foreign[i].n) != 0) continue;
-        if (!foreign[i].before) fail("%s: is %s; expected text or tokens", path, foreign[i].kind);
-        fail("%s: is %s; expected text or tokens; run: %s %s %s", path, foreign[i].kind,
-             foreign[i].before, quoted(path).s, foreign[i].after);
+// Do the first n bytes of a file show that it is no text? Text has hardly any control characters;
+// UTF-16, compressed files, arrays of numbers, weights and programs do, most of them in front.
+static bool is_binary(const unsigned char *head, size_t n) {
+    static const char *const fronts[] = {"\xff\xfe", "\xfe\xff", "%PDF-", "BZh", "\x28\xb5/\xfd"};
+    size_t controls = 0, leading = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool control = head[i] < '\t' || (head[i] > '\r' && head[i] < ' ' && head[i] != 27);
+        controls += control, leading += control && i < 8;
     }
-    for (size_t i = 0; i < n; i++) zeros[i % 8] += head[i] == 0;
-    for (int i = 0; i < 8; i++) {
-        if (zeros[i] > most) most = zeros[i];
-        if (zeros[i] < fewest) fewest = zeros[i];
-    }
-    if (n >= 64 && most > n / 8 * 9 / 10 && fewest < n / 8 / 10)
-        fail("%s: zeros at every second, fourth or eighth byte: UTF-16 text (run: iconv -f UTF-16LE "
-             "-t UTF-8 %s > text), or numbers without a header (run: python3 prepro_data.py tokens "
-             "%s --from uint16 --out DIR; or uint32, int64)", path, quoted(path).s, quoted(path).s);
+    for (size_t i = 0; i < sizeof fronts / sizeof *fronts && n > 4; i++)
+        leading += memcmp(head, fronts[i], strlen(fronts[i])) == 0;
+    return leading > 0 || controls > n / 20;
 }
 
 // Opens a file that was given with this option.
@@ -2067,28 +2042,27 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     int32_t header[3] = {0};                    // magic, version, count
     *s = (Shard){.path = path, .file = open_file(path, "rb")};
     size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
+    const char *dot = strrchr(path, '.');
     const char *wrong = !s->file || ferror(s->file) ? strerror(errno)
                       : got == 0 ? "the file is empty"
                       : fseeko(s->file, 0, SEEK_END) != 0 ? "is no regular file"
                       : (off_t)(size_t)ftello(s->file) != ftello(s->file) ? strerror(EFBIG) : NULL;
     if (wrong)
-        fail("%s: %s; expected text or tokens: %s FILE (the default, dev/data/austen_train.txt, lies "
-             "in the project's folder: run it from there)", path, wrong, option);
+        fail("%s: %s; expected text or tokens: %s FILE (the default, dev/data/austen_train.txt, is "
+             "in the project's folder: run it there)", path, wrong, option);
     size_t size = (size_t)ftello(s->file);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
-    int version = narrow ? 1 : 7;
-    const char *dot = strrchr(path, '.');
-    if (header[0] == MAGIC_CHOICES)
-        fail("%s: is a multiple-choice file, for evaluation: expected text or tokens", path);
     if (!tokens && dot && strcmp(dot, ".bin") == 0)
         fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
              "nanoGPT's uint16, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR; "
-             "for others --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0],
-             quoted(path).s);
-    if (tokens && header[1] != version)
-        fail("%s: version %d of the shard format, expected %d", path, header[1], version);
-    if (!tokens) refuse_foreign(path, head, got);
+             "else --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0], quoted(path));
+    wrong = header[0] == MAGIC_CHOICES ? "is a multiple-choice file, for evaluation"
+          : !tokens && is_binary(head, got) ? "is no text"
+          : tokens && header[1] != (narrow ? 1 : 7) ? "has another version of llm.c's header" : NULL;
+    if (wrong)
+        fail("%s: %s: expected UTF-8, or tokens with llm.c's header; what it is, and what converts "
+             "it, says: python3 prepro_data.py show %s", path, wrong, quoted(path));
     s->kind = tokens ? "tokens" : "bytes";
     s->width = !tokens ? 1 : narrow ? 2 : 4;
     s->n = !tokens ? size : header[2] < 0 ? 0 : (size_t)header[2];
@@ -2099,16 +2073,16 @@ static void shard_open(Shard *s, const char *path, const char *option) {
 }
 
 static void expect_one_kind(const Shard *a, const Shard *b) {
-    if (strcmp(a->kind, b->kind) != 0)
+    if (a->kind != b->kind)
         fail("%s holds %s and %s holds %s: expected files of one kind", a->path, a->kind, b->path,
              b->kind);
 }
 
-// Opens the files whose names are the lines of `files`, given with an option.
+// Opens the files whose names are the lines of `files`, given with this option.
 static void data_open(Data *d, const char *files, const char *option) {
     *d = (Data){0};
-    char *line = allocate(strlen(files) + 1, "the names of the data");
-    for (char *next = strcpy(line, files); next; line = next) {
+    char *line = strcpy(allocate(strlen(files) + 1, "names"), files);
+    for (char *next; line; line = next) {
         if (d->shards == MAX_FILES) fail("%s: more than %d files", option, MAX_FILES);
         if ((next = strchr(line, '\n'))) *next++ = 0;
         shard_open(&d->shard[d->shards], line, option);
@@ -2119,7 +2093,7 @@ static void data_open(Data *d, const char *files, const char *option) {
 
 static void data_close(Data *d) {
     for (int i = 0; i < d->shards; i++) fclose(d->shard[i].file);
-    free((char *)d->shard[0].path);         // all names are in one block
+    free((char *)d->shard[0].path);             // all names are in one block
     free(d->follows);
 }
 
@@ -2137,8 +2111,7 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
             fread(tokens, s->width, got, s->file) != got)
             fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
                  s->path, place, place + got - 1);
-        // widened in place, back to front, so that none is overwritten unread
-        for (size_t k = got; k-- > 0; ) {
+        for (size_t k = got; k-- > 0; ) {       // widened in place: the last first
             const unsigned char *b = (const unsigned char *)tokens + k * s->width;
             uint32_t token = b[0];
             if (s->width >= 2) token |= (uint32_t)b[1] << 8;
@@ -2152,38 +2125,29 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
     }
 }
 
-// For a walk over all tokens: those from `at` on, at most PIECE, and none from `end` on; how many.
-enum { PIECE = 4096 };
-static size_t read_piece(const Data *d, size_t at, size_t end, int *tokens) {
-    size_t n = end - at < PIECE ? end - at : PIECE;
-    read_tokens(d, at, (int)n, tokens);
-    return n;
-}
-
 // CRC-32 as in zlib, gzip and PNG, going on from crc, at first 0. It tells whether content changed
-// by accident: any change within 32 bits in a row is seen, of others one in 4e9 is not. Against
-// intent it is no protection, nor need it be: a checkpoint and its data are one person's.
+// by accident: of changes within 32 bits it misses none, of others one in 4e9. Forging it would be
+// easy, and pointless: data and checkpoint are one person's.
 static uint32_t checksum(uint32_t crc, const void *bytes, size_t n) {
     static uint32_t table[256];
-    for (uint32_t i = 0; i < 256 && !table[255]; i++) {
-        uint32_t c = i;
+    for (uint32_t i = 0, c; i < 256 && !table[255]; table[i++] = c) {
+        c = i;
         for (int bit = 0; bit < 8; bit++) c = c & 1 ? c >> 1 ^ 0xedb88320u : c >> 1;
-        table[i] = c;
     }
     crc = ~crc;
     for (const unsigned char *b = bytes; n > 0; b++, n--) crc = crc >> 8 ^ table[(crc ^ *b) & 255];
     return ~crc;
 }
 
-// One pass over all tokens: the largest, their checksum (of text: its bytes; of tokens: each as 4
-// bytes, so that neither the width nor the division into files counts), and, if wanted, how often
-// each follows each.
+// One pass over all tokens: the largest; their checksum (of a text's bytes; of tokens as 4 bytes
+// each, so that neither their width counts nor where a file ends); with count, the pairs.
 static void survey(Data *d, bool count) {
     int tokens[PIECE], before = FLOORS_VOCAB;
-    size_t pairs = (size_t)FLOORS_VOCAB * FLOORS_VOCAB;
-    if (count) d->follows = allocate(pairs * sizeof *d->follows, "counts of pairs");
+    size_t pairs = count ? (size_t)FLOORS_VOCAB * FLOORS_VOCAB : 0;
+    d->follows = allocate(pairs * sizeof *d->follows, "counts of pairs");
     for (size_t at = 0, n; at < d->n; at += n) {
-        n = read_piece(d, at, d->n, tokens);
+        n = d->n - at < PIECE ? d->n - at : PIECE;
+        read_tokens(d, at, (int)n, tokens);
         for (size_t i = 0; i < n; before = tokens[i++]) {
             if (tokens[i] > d->largest) d->largest = tokens[i];
             d->checksum = checksum(d->checksum, &tokens[i], data_is_bytes(d) ? 1 : 4);
@@ -2236,8 +2200,7 @@ static void recall_open(Data *d, int pairs, int V, int T) {
         fail("recall: --pairs %d need as many keys, --vocab %d has %d: expected --vocab %d or more",
              pairs, V, V / 2 - 1, 2 * pairs + 2);
     if (T < 4 * pairs)
-        fail("recall: --pairs %d are too many for --seq %d: expected %d or more", pairs, T,
-             4 * pairs);
+        fail("recall: --pairs %d with --seq %d: expected %d or more", pairs, T, 4 * pairs);
 }
 
 // A window: T inputs from position `at` on, and the T tokens that follow each of them.
@@ -2270,16 +2233,14 @@ static size_t validation_windows(const Data *d, int B, int T, int batches) {
     size_t some = (size_t)batches * (size_t)B;
     return batches == 0 || (all < some && !d->pairs) ? all : some;
 }
-
 // About the losses at which a model ends that knows only how often each token occurs (unigram), or
 // only how often each follows another (bigram): the mean of -ln p over the scored validation
-// tokens, p counted in the training data. Unigrams have one added to each count, so that none is
-// zero. Bigrams back off to them (Witten and Bell 1991): of a's n successors, k of them different,
+// tokens, p counted in the training data; for unigrams with one added to each count, for bigrams
+// backing off to them (Witten and Bell 1991): if a is followed n times, by k different tokens,
 //     p(b|a) = (count(a b) + k p(b)) / (n + k)
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
-    double *p = allocate((size_t)V * sizeof *p, "unigrams"), *n = allocate((size_t)V * sizeof *n, "n"),
-           *k = allocate((size_t)V * sizeof *k, "different successors");
+    double *p = allocate(3 * (size_t)V * sizeof *p, "counts"), *n = p + V, *k = n + V;
     size_t scored = windows * (size_t)T;
     int piece[PIECE], last;
     read_tokens(train, train->n - 1, 1, &last);         // the one that occurs and is not followed
@@ -2290,7 +2251,8 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
     }
     *unigram = *bigram = 0;
     for (size_t at = 0, got; at < scored; at += got - 1) {
-        got = read_piece(val, at, scored + 1, piece);
+        got = scored + 1 - at < PIECE ? scored + 1 - at : PIECE;
+        read_tokens(val, at, (int)got, piece);
         for (size_t i = 1; i < got; i++) {
             int a = piece[i - 1], b = piece[i];
             double both = (double)train->follows[(size_t)a * FLOORS_VOCAB + b];
@@ -2298,26 +2260,29 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
             *bigram -= log(n[a] > 0 ? (both + k[a] * p[b]) / (n[a] + k[a]) : p[b]) / (double)scored;
         }
     }
-    free(p), free(n), free(k);
+    free(p);
 }
 
 // ------------------------------------------------------------------------------------------------
 // 9  Checkpoint
 //
 // A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
-// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv. A
-// safetensors file is the header's length (8 bytes), the header (JSON, padded with spaces), the
-// tensors' bytes. It is read by comparison: the metadata say which header this program would write,
-// and the file must have that very one. dev/notes/porting.md describes both to the byte.
+// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv.
+// The metadata say which header this program would write, and a file must have that very one:
+// dev/notes/porting.md describes all to the byte.
 //
-// Saving: all files are complete under temporary names before the first is renamed. Renaming the
-// model is what counts: before it, the folder is as it was; after it, whatever still has its
-// temporary name is renamed by --resume.
+// A save is complete under temporary names before the first file is renamed. Renaming the model is
+// what counts: until then the folder is as it was, and from then on --resume finishes the rest.
 // ------------------------------------------------------------------------------------------------
 
 enum { WEIGHTS, LOG, CONFIG, OPTIM, RUN_FILES };        // in the order of renaming
 static const char *const run_files[] = {"model.safetensors", "log.csv", "config.json",
                                         "optim.safetensors"};
+
+// A file in a folder. Longer than any valid path, so that one that is cut off here is refused.
+typedef struct {
+    char s[PATH_MAX + 32];
+} Path;
 
 static Path path_in(const char *dir, const char *name, const char *suffix) {
     Path p;
@@ -2328,152 +2293,113 @@ static Path path_in(const char *dir, const char *name, const char *suffix) {
 static bool exists(const char *path) {
     FILE *f = open_file(path, "rb");
     if (f) fclose(f);
-    return f != NULL;
+    return f || errno != ENOENT;
 }
 
-// A text that grows.
-typedef struct {
-    char *s;
-    size_t n, room;
-} Text;
+// The length of the UTF-8 character at s, of n bytes; 0: there is none, or it is a control
+// character other than newline and tab.
+static size_t utf8_length(const char *text, size_t n) {
+    const unsigned char *s = (const unsigned char *)text, a = s[0], b = n > 1 ? s[1] : 0;
+    size_t length = a < 0x80 ? 1 : a < 0xc2 ? 0 : a < 0xe0 ? 2 : a < 0xf0 ? 3 : a < 0xf5 ? 4 : 0;
+    bool wrong = length > n || a == 0x7f || (a < ' ' && a != '\n' && a != '\t')
+              || ((a == 0xe0 || a == 0xc2) && b < 0xa0) || (a == 0xf0 && b < 0x90)
+              || (a == 0xed && b > 0x9f) || (a == 0xf4 && b > 0x8f);
+    for (size_t i = 1; i < length && !wrong; i++) wrong = s[i] >> 6 != 2;
+    return wrong ? 0 : length;
+}
 
-static void text_add(Text *t, const char *format, ...) {
-    va_list args, again;
-    va_start(args, format);
-    va_copy(again, args);
-    size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
-    if (t->n + need > t->room) {
-        t->room = 2 * (t->n + need);
-        if (!(t->s = realloc(t->s, t->room))) fail("no memory for a text of %zu bytes", t->room);
+// Appends n bytes as UTF-8, U+FFFD for each that is in no character; json: as in a JSON string.
+static void text_utf8(Text *t, const char *s, size_t n, bool json) {
+    for (size_t i = 0, length; i < n; i += length) {
+        const char *escaped = json ? "\"\"\\\\\nn\tt" : "";         // pairs: as meant, as written
+        while (*escaped && *escaped != s[i]) escaped += 2;
+        length = utf8_length(s + i, n - i);
+        if (*escaped) text_add(t, "\\%c", escaped[1]);
+        else text_add(t, "%.*s", length ? (int)length : 3, length ? s + i : "\xef\xbf\xbd");
+        length += !length;
     }
-    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
-    va_end(args), va_end(again);
 }
 
-// A stream of bytes as UTF-8 that can be shown: a byte that fits no character, and a control
-// character other than tab and newline, becomes U+FFFD.
-typedef struct {
-    char part[4];               // the character that has begun
-    int n, wanted;              // its bytes so far, and in all
-} Utf8;
-
-static void utf8_end(Utf8 *u, Text *out) {                  // a character that was cut short
-    if (u->n) text_add(out, "\xef\xbf\xbd");
-    u->n = 0;
-}
-
-static void utf8_put(Utf8 *u, int byte, Text *out) {
-    int first = (unsigned char)u->part[0], low = 0x80, high = 0xbf;
-    if (u->n == 1) {            // what would be a longer form, half of a pair, too large, a control
-        if (first == 0xe0 || first == 0xc2) low = 0xa0;
-        if (first == 0xf0) low = 0x90;
-        if (first == 0xed) high = 0x9f;
-        if (first == 0xf4) high = 0x8f;
-    }
-    if (u->n == 0 || byte < low || byte > high) {           // begins a character
-        utf8_end(u, out);
-        bool shown = byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7f);
-        u->wanted = byte < 0x80 ? shown : byte < 0xc2 || byte > 0xf4 ? 0
-                  : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
-    }
-    u->part[u->n++] = (char)byte;
-    if (u->wanted == 0) utf8_end(u, out);
-    if (u->n && u->n == u->wanted) text_add(out, "%.*s", u->n, u->part), u->n = 0;
-}
-
-// s as a JSON string, without its quotes.
-static void text_json(Text *t, const char *s) {
-    Utf8 u = {0};
-    for (; *s; s++) {
-        const char *escaped = "\"\"\\\\\nn\tt";             // pairs: as meant, as written
-        while (*escaped && *escaped != *s) escaped += 2;
-        if (*escaped) utf8_end(&u, t), text_add(t, "\\%c", escaped[1]);
-        else utf8_put(&u, (unsigned char)*s, t);
-    }
-    utf8_end(&u, t);
-}
-
-// What a file holds: the model's tensors and anchors, or the optimizer's moments.
+// What a file holds, one at a time: the model's tensors, then its anchors; or the moments. After
+// the last, size is 0.
 typedef struct {
     char name[96];
-    const char *dtype;
     int rows, cols;             // rows 0: a vector
+    size_t size;                // elements
     float *values;              // F32 in the file
     int *tokens;                // or I32
-    size_t size;                // elements
+    bool whole;                 // which of them
 } Entry;
 
-static Entry *entries(const Model *m, bool optimizer, int *count) {
-    Entry *list = allocate((2 * (size_t)m->ntensors + 2) * sizeof *list, "the list of tensors");
-    Entry *e = list;
-    int T = m->c.seq, C = m->c.dim;
-    for (int moment = 0; moment < (optimizer ? 2 : 1); moment++) {
-        for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++, e++) {
-            *e = (Entry){.dtype = "F32", .rows = t->role == MATRIX ? t->rows : 0, .cols = t->cols,
-                         .values = !optimizer ? t->w : moment == 0 ? t->m : t->v, .size = t->size};
-            snprintf(e->name, sizeof e->name, "%s%s",
-                     !optimizer ? "" : moment == 0 ? "exp_avg." : "exp_avg_sq.", t->name);
-        }
-    }
-    if (!optimizer && uses(&m->c, QK_RANDOM_ANCHOR))
-        *e++ = (Entry){"anchor.embeds", "F32", T, C, m->eps, NULL, (size_t)T * C};
-    if (!optimizer && uses(&m->c, QK_TEXT_ANCHOR))
-        *e++ = (Entry){"anchor.tokens", "I32", 0, T, NULL, m->anchor_tokens, (size_t)T};
-    *count = (int)(e - list);
-    return list;
+static Entry entry(const Model *m, bool optimizer, int i) {
+    int n = m->ntensors, T = m->c.seq, C = m->c.dim;
+    bool random = uses(&m->c, QK_RANDOM_ANCHOR), text = uses(&m->c, QK_TEXT_ANCHOR);
+    Entry e = {.size = 0};
+    if (i < (optimizer ? 2 : 1) * n) {
+        const Tensor *t = &m->tensors[i % n];
+        e = (Entry){.rows = t->role == MATRIX ? t->rows : 0, .cols = t->cols, .size = t->size,
+                    .values = !optimizer ? t->w : i < n ? t->m : t->v};
+        snprintf(e.name, sizeof e.name, "%s%s",
+                 !optimizer ? "" : i < n ? "exp_avg." : "exp_avg_sq.", t->name);
+    } else if (!optimizer && i == n && random)
+        e = (Entry){"anchor.embeds", T, C, (size_t)T * C, m->eps, NULL, false};
+    else if (!optimizer && i == n + random && text)
+        e = (Entry){"anchor.tokens", 0, T, (size_t)T, NULL, m->anchor_tokens, true};
+    return e;
 }
 
 // The header of a file with these metadata, "name":"value",...
 static Text header_text(const Model *m, bool optimizer, const char *metadata) {
     Text t = {0};
     size_t offset = 0;
-    int count;
-    Entry *list = entries(m, optimizer, &count);
+    Entry e;
     text_add(&t, "{\"__metadata__\":{%s}", metadata);
-    for (const Entry *e = list; e < list + count; offset += 4 * e++->size) {
-        text_add(&t, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e->name, e->dtype);
-        if (e->rows) text_add(&t, "%d,", e->rows);
-        text_add(&t, "%d],\"data_offsets\":[%zu,%zu]}", e->cols, offset, offset + 4 * e->size);
+    for (int i = 0; (e = entry(m, optimizer, i)).size; i++, offset += 4 * e.size) {
+        text_add(&t, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e.name, e.whole ? "I32" : "F32");
+        if (e.rows) text_add(&t, "%d,", e.rows);
+        text_add(&t, "%d],\"data_offsets\":[%zu,%zu]}", e.cols, offset, offset + 4 * e.size);
     }
     text_add(&t, "}");
     text_add(&t, "%*s", (int)(-t.n % 8), "");                   // padding
-    free(list);
     return t;
 }
 
-// Writes the bytes of all tensors; f NULL: only their checksum.
-static uint32_t write_tensors(FILE *f, const Model *m, bool optimizer) {
-    uint32_t piece[1024], crc = 0;
-    int count;
-    Entry *list = entries(m, optimizer, &count);
-    for (const Entry *e = list; e < list + count; e++) {
-        for (size_t at = 0, n; at < e->size; at += n) {
-            n = e->size - at < 1024 ? e->size - at : 1024;
-            for (size_t i = 0; i < n; i++) {
-                float32 value = e->tokens ? 0 : (float32)e->values[at + i];
-                if (e->tokens) piece[i] = (uint32_t)e->tokens[at + i];
-                else memcpy(&piece[i], &value, 4);
-            }
-            if (f) fwrite(piece, 4, n, f);
-            else crc = checksum(crc, piece, 4 * n);
+// Writes an entry to f, or reads it; f NULL: neither. Its bytes go into the checksum crc. One that
+// has no memory here is passed over when reading.
+static uint32_t transfer(FILE *f, bool reads, Entry e, uint32_t crc) {
+    uint32_t piece[1024];
+    for (size_t at = 0, n; at < e.size; at += n) {
+        n = e.size - at < 1024 ? e.size - at : 1024;
+        if (reads && fread(piece, 4, n, f) != n) return ~crc;           // cut short
+        for (size_t k = 0; k < n; k++) {
+            float32 value = reads || e.tokens ? 0 : (float32)e.values[at + k];
+            void *here = e.tokens ? (void *)&e.tokens[at + k] : &value;
+            memcpy(reads ? here : &piece[k], reads ? &piece[k] : here, 4);
+            if (reads && e.values) e.values[at + k] = value;
         }
+        crc = checksum(crc, piece, 4 * n);
+        if (f && !reads) fwrite(piece, 4, n, f);
     }
-    free(list);
     return crc;
 }
 
-// A file that is read: its header, how far that is read, and behind it the tensors.
+static uint32_t write_tensors(FILE *f, const Model *m, bool optimizer) {
+    uint32_t crc = 0;
+    Entry e;
+    for (int i = 0; (e = entry(m, optimizer, i)).size; i++) crc = transfer(f, false, e, crc);
+    return crc;
+}
+
+// A file that is read: its header, and behind it the tensors.
 typedef struct {
     Path path;
     FILE *file;
-    char *text, *at;
-    size_t n;                   // bytes of the header
-    Text value;                 // the last value read
+    Text text, value;           // the header; the value last taken from it
 } Header;
 
 static void header_close(Header *h) {
     if (h->file) fclose(h->file);
-    free(h->text), free(h->value.s);
+    free(h->text.s), free(h->value.s);
     *h = (Header){0};
 }
 
@@ -2482,74 +2408,54 @@ static const char *header_open(Header *h, Path path) {
     uint64_t length = 0;
     *h = (Header){.path = path, .file = open_file(path.s, "rb")};
     if (!h->file) return strerror(errno);
-    if (fread(&length, 8, 1, h->file) != 1 || length > 1 << 24)
-        return "not a safetensors file, or cut short";
-    h->n = (size_t)length;
-    h->text = h->at = allocate(h->n + 1, "a header");
-    return fread(h->text, 1, h->n, h->file) == h->n ? NULL : "its header is cut short";
+    if (fread(&length, 8, 1, h->file) != 1 || length > 1 << 24) return "not a safetensors file";
+    h->text = (Text){allocate((size_t)length + 1, "a header"), (size_t)length, 0};
+    return fread(h->text.s, 1, h->text.n, h->file) == h->text.n ? NULL : "cut short in its header";
 }
 
-// Passes over this text, which must come next.
-static void header_expect(Header *h, const char *next) {
-    size_t n = strlen(next);
-    if (strncmp(h->at, next, n) != 0)
-        fail("%s: damaged header: expected %.100s at byte %zu, found %.40s", h->path.s, next,
-             (size_t)(h->at - h->text) + 8, h->at);
-    h->at += n;
-}
-
-// The value of the next of the metadata, which must have this name; it lasts until the next one.
+// The value of a name in the metadata, decoded; it lasts until the next one.
 static const char *header_value(Header *h, const char *name) {
     h->value.n = 0;
     text_add(&h->value, ",\"%s\":\"", name);
-    header_expect(h, h->value.s);
+    const char *at = strstr(h->text.s, h->value.s);
+    if (!at) fail("%s: damaged header: no %s in its metadata", h->path.s, name);
+    at += h->value.n;
     h->value.n = 0;
-    for (text_add(&h->value, ""); *h->at && *h->at != '"'; h->at++) {
-        char c = *h->at;
-        if (c == '\\' && h->at[1]) c = *++h->at, c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
+    for (text_add(&h->value, ""); *at && *at != '"'; at++) {
+        char c = *at;
+        if (c == '\\' && at[1]) c = *++at, c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
         text_add(&h->value, "%c", c);
     }
-    header_expect(h, "\"");
     return h->value.s;
 }
 
-// The whole header must be this one.
-static bool header_is(const Header *h, const Text *expected) {
-    return h->n == expected->n && memcmp(h->text, expected->s, h->n) == 0;
+// Where the header departs from the one expected; its length, if nowhere.
+static size_t header_differs(const Header *h, const Text *expected) {
+    size_t at = 0;
+    while (at < h->text.n && at < expected->n && h->text.s[at] == expected->s[at]) at++;
+    return at;
 }
 
-// Reads the tensors of a file that holds those of model `file` into those of the same names of m;
-// names that m does not have are passed over. The bytes must have this checksum.
+// Fills the tensors of m from a file with those of model `file`; either may have some that the
+// other lacks. The bytes must have this checksum.
 static void read_tensors(Header *h, const Model *file, const Model *m, bool optimizer,
                          uint32_t expected) {
-    uint32_t piece[1024], crc = 0;
-    int count, mine;
-    Entry *list = entries(file, optimizer, &count), *own = entries(m, optimizer, &mine);
-    for (const Entry *e = list; e < list + count; e++) {
-        const Entry *to = own;
-        while (to < own + mine && strcmp(to->name, e->name) != 0) to++;
-        if (to == own + mine) to = NULL;
-        else if (to->size != e->size)
-            fail("%s: %s belongs to --seq %d, not to %d", h->path.s, e->name, file->c.seq, m->c.seq);
-        for (size_t at = 0, n; at < e->size; at += n) {
-            n = e->size - at < 1024 ? e->size - at : 1024;
-            if (fread(piece, 4, n, h->file) != n)
-                fail("%s: cut short in tensor %s", h->path.s, e->name);
-            crc = checksum(crc, piece, 4 * n);
-            for (size_t i = 0; to && i < n; i++) {
-                float32 value;
-                memcpy(&value, &piece[i], 4);
-                if (to->values) to->values[at + i] = value;
-                else if (piece[i] < (uint32_t)m->c.vocab) to->tokens[at + i] = (int)piece[i];
-                else fail("%s: anchor token %zu is %d, expected 0 to %d", h->path.s, at + i,
-                          (int)piece[i], m->c.vocab - 1);
-            }
-        }
+    uint32_t crc = 0;
+    Entry e, own;
+    for (int i = 0; (e = entry(file, optimizer, i)).size; i++) {
+        for (int k = 0; (own = entry(m, optimizer, k)).size && strcmp(own.name, e.name) != 0; k++);
+        if (own.size && own.size != e.size)
+            fail("%s: %s is made for --seq %d", h->path.s, e.name, file->c.seq);
+        e.values = own.values, e.tokens = own.tokens;
+        crc = transfer(h->file, true, e, crc);
     }
     if (crc != expected || fgetc(h->file) != EOF)
-        fail("%s: damaged: its tensors' checksum is %08x, expected %08x%s", h->path.s,
-             (unsigned)crc, (unsigned)expected, crc == expected ? ", and more bytes follow" : "");
-    free(list), free(own);
+        fail("%s: damaged or cut short: its tensors' checksum is %08x, expected %08x and then its "
+             "end", h->path.s, (unsigned)crc, (unsigned)expected);
+    for (int t = 0; t < m->c.seq; t++)
+        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
+            fail("%s: anchor token %d is %d, expected less than %d", h->path.s, t,
+                 m->anchor_tokens[t], m->c.vocab);
 }
 
 static void layer_string(const Config *c, char *letters) {          // of MAX_LAYERS + 1 bytes
@@ -2580,47 +2486,44 @@ static void write_config(FILE *f, const Config *c) {
     fprintf(f, "\n}\n");
 }
 
-// Renames what a save that is committed has left under temporary names.
+// Renames what a save that counts has left under temporary names.
 static bool finish_save(const char *dir) {
     for (int i = WEIGHTS + 1; i < RUN_FILES; i++) {
-        Path from = path_in(dir, run_files[i], ".tmp");
-        if (exists(from.s) && !replace_file(from.s, path_in(dir, run_files[i], "").s)) return false;
+        Path from = path_in(dir, run_files[i], ".tmp"), to = path_in(dir, run_files[i], "");
+        if (!replace_file(from.s, to.s) && exists(from.s)) return false;
     }
     return flush_folder(dir);
 }
 
-static void remove_temporary(const char *dir) {
-    for (int i = 0; i < RUN_FILES; i++) remove(path_in(dir, run_files[i], ".tmp").s);
-}
-
 // Saves the model with these metadata. If a file cannot be written, the checkpoint before stays.
 static void checkpoint_save(const Model *m, const char *dir, const char *metadata) {
-    static const int order[] = {CONFIG, OPTIM, WEIGHTS};
-    int at = 0;
     bool ok = true;
-    for (; ok && at < 3; at += ok) {
-        FILE *f = open_file(path_in(dir, run_files[order[at]], ".tmp").s, "wb");
-        ok = f != NULL;
-        if (f && order[at] == CONFIG) write_config(f, &m->c);
+    int i = WEIGHTS;
+    for (; ok && i < RUN_FILES; i += ok) {
+        if (i == LOG) continue;                                 // it is written step by step
+        FILE *f = open_file(path_in(dir, run_files[i], ".tmp").s, "wb");
+        Text header = i == CONFIG ? (Text){0} : header_text(m, i == OPTIM, metadata);
+        uint64_t length = header.n;
+        if (f && i == CONFIG) write_config(f, &m->c);
         else if (f) {
-            Text header = header_text(m, order[at] == OPTIM, metadata);
-            uint64_t length = header.n;
             fwrite(&length, 8, 1, f), fwrite(header.s, 1, header.n, f);
-            write_tensors(f, m, order[at] == OPTIM);
-            free(header.s);
+            write_tensors(f, m, i == OPTIM);
         }
-        if (f) ok = !ferror(f) && flush_file(f), ok = fclose(f) == 0 && ok;
+        ok = f && !ferror(f) && flush_file(f);
+        if (f) ok = fclose(f) == 0 && ok;
+        free(header.s);
     }
-    ok = ok && flush_folder(dir)
-            && replace_file(path_in(dir, "model.safetensors", ".tmp").s, path_in(dir, "model.safetensors", "").s);
+    ok = ok && flush_folder(dir) && replace_file(path_in(dir, run_files[WEIGHTS], ".tmp").s,
+                                                 path_in(dir, run_files[WEIGHTS], "").s);
     if (!ok) {
         int error = errno;
-        remove_temporary(dir);
+        for (int k = 0; k < RUN_FILES; k++) remove(path_in(dir, run_files[k], ".tmp").s);
         fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
-             run_files[order[min_int(at, 2)]], strerror(error));
+             run_files[i % RUN_FILES], strerror(error));
     }
     if (!finish_save(dir))
-        fail("%s: saved, but a file cannot be renamed: %s; --resume does it", dir, strerror(errno));
+        fail("%s: saved, but not all files could be renamed: %s; --resume does it", dir,
+             strerror(errno));
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -2644,6 +2547,9 @@ static Score evaluate(Model *m, const Data *val, size_t windows, int *inputs, in
         loss += model_loss(m, targets) * m->scored;
         correct += m->correct, scored += m->scored;
     }
+    if (!isfinite(loss))
+        fail("the validation loss is %g: the model is lost; what was saved before stays; try a "
+             "lower --lr or a longer --warmup", fabs(loss));
     return (Score){loss / scored, correct / scored};
 }
 
@@ -2664,31 +2570,25 @@ static int draw(float *logits, int V, double temperature, uint64_t *rng) {
     return V - 1;
 }
 
-// Prints the prompt, then n drawn tokens, each computed from scratch over the last T tokens. Bytes
+// Prints the prompt and n drawn tokens, each computed from scratch over the last T tokens. Bytes
 // print as UTF-8, other tokens as numbers.
 static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes, uint64_t seed) {
     const double temperature = 0.8;
-    int T = m->c.seq, total = prompted + n;
+    int T = m->c.seq, total = prompted;
     uint64_t rng = random_stream(seed, STREAM_SAMPLE);
-    Utf8 utf8 = {0};
-    Text text = {0};
-    int *tokens = allocate((size_t)total * sizeof *tokens, "the sample");
+    int *tokens = allocate((size_t)(prompted + n) * sizeof *tokens, "the sample");
+    Text drawn = {0}, shown = {0};
     memcpy(tokens, prompt, (size_t)prompted * sizeof *tokens);
-    printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n",
-           temperature, prompted);
-    for (int i = 0; i < total && !interrupted; i++) {
-        if (i >= prompted) {
-            int seen = min_int(i, T);
-            model_forward(m, tokens + i - seen, 1, seen);
-            tokens[i] = draw(next_logits(m), m->c.vocab, temperature, &rng);
-        }
-        if (bytes) utf8_put(&utf8, tokens[i], &text);
-        else text_add(&text, "%d ", tokens[i]);
-        if (text.n) fputs(text.s, stdout), text.n = 0, text.s[0] = 0;
+    for (; total < prompted + n && !interrupted; total++) {
+        int seen = min_int(total, T);
+        model_forward(m, tokens + total - seen, 1, seen);
+        tokens[total] = draw(next_logits(m), m->c.vocab, temperature, &rng);
     }
-    utf8_end(&utf8, &text);
-    printf("%s\n", text.n ? text.s : "");
-    free(tokens), free(text.s);
+    for (int i = 0; i < total; i++) text_add(&drawn, bytes ? "%c" : "%d ", tokens[i]);
+    text_utf8(&shown, drawn.s, drawn.n, false);
+    printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n%s\n",
+           temperature, prompted, shown.s);
+    free(tokens), free(drawn.s), free(shown.s);
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -2716,23 +2616,22 @@ enum { SIZES = sizeof sizes / sizeof *sizes };
 typedef struct {
     Config c;
     AdamW adamw;
-    double lr, min_lr;          // of these, a value below its option's range is not given: what
-    int warmup, sample;         // holds then follows from others
+    double lr, min_lr;          // -1 in min_lr, warmup, sample, 0 in kv_heads, vocab: not given
+    int warmup, sample;
     const char *attn, *layout, *size, *anchor, *out, *init;
     const char *data, *val;     // a file a line; val NULL: the last tenth of data
     int accumulate, steps, eval_every, eval_batches, log_every, save_every, threads, pairs;
     int resume, force;
     uint64_t seed;
-    bool read_anchor;           // from --anchor or the data, not from the checkpoint
-    struct Checkpoint *from;    // --resume, --init: opened
-    const char *changes;        // --resume: the settings that are not the checkpoint's, or NULL
+    struct Checkpoint *from;    // of --resume or --init, open
+    const char *changes;        // --resume: what is not as in the checkpoint, or NULL
 } Settings;
 
 typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: may be repeated
 
-// A checkpoint keeps what makes the model (MODEL: --init and --resume take it from there, and nothing
-// else will do), what makes the run (RUN: --resume does), what a run that is resumed may be given
-// anew (PLAN, and PATH, which is no setting but where something is). It does not keep the rest (FREE).
+// A checkpoint keeps what makes the model (MODEL: --init and --resume take it from there), what
+// makes the run (RUN: --resume does), and what --resume takes unless it is given anew: settings
+// (PLAN), and names of files (PATH). It does not keep the others (FREE).
 typedef enum { MODEL, RUN, PLAN, PATH, FREE } Keeper;
 
 typedef struct {
@@ -2775,7 +2674,7 @@ static const Option options[] = {
     {"pairs", INT, RUN, AT(pairs), 1, MAX_PAIRS, "recall: key-value pairs in a sequence"},
     {"anchor", TEXT, PATH, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
     {"eval-every", INT, PLAN, AT(eval_every), 0, 1e9, "steps between validations; 0: at the end"},
-    {"eval-batches", INT, PLAN, AT(eval_batches), 0, 1e6, "batches that a validation takes; 0: all"},
+    {"eval-batches", INT, PLAN, AT(eval_batches), 0, 1e6, "batches in a validation; 0: all"},
     {"log-every", INT, FREE, AT(log_every), 1, 1e9, "steps between lines of progress"},
     {"sample", INT, FREE, AT(sample), 0, 1e6, "tokens to generate at the end [bytes: 300, else 0]"},
     {"out", TEXT, FREE, AT(out), 0, 0, "folder for checkpoint and log [none]"},
@@ -2787,29 +2686,28 @@ static const Option options[] = {
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
-// An option's value as text, the same for the same value: for --help, and to keep and compare it.
-// What is not given is an empty text. A number is written into number.
+// An option's value as text, the same for the same value; empty: not given. A number is written
+// into number.
 static const char *option_text(const Settings *s, const Option *o, char number[32]) {
     const void *at = (const char *)s + o->offset;
-    const char *text = number;
+    double x = o->type == REAL ? *(const double *)at : o->type == INT ? *(const int *)at : o->low;
+    const char *text = x < o->low ? NULL : number;
     if (o->type == TEXT || o->type == LIST) text = *(const char *const *)at;
-    else if (o->type == INT && *(const int *)at < o->low) text = NULL;
-    else if (o->type == REAL && *(const double *)at < o->low) text = NULL;
     else if (o->type == SEED) snprintf(number, 32, "%llu", (unsigned long long)s->seed);
     else if (o->type != REAL) snprintf(number, 32, "%d", *(const int *)at);
     else for (int digits = 6; digits <= 17; digits++) {     // the fewest that mean this very number
-        snprintf(number, 32, "%.*g", digits, *(const double *)at);
-        if (strtod(number, NULL) == *(const double *)at) break;
+        snprintf(number, 32, "%.*g", digits, x);
+        if (strtod(number, NULL) == x) break;
     }
     return text ? text : "";
 }
 
-// Before the program ends well: output that could not be written is an error.
+// Before the program ends: output that could not be written is an error.
 static void finish_output(void) {
-    if (fflush(stdout) != 0 || ferror(stdout)) fail("the output cannot be written: %s", strerror(errno));
+    if (fflush(stdout) != 0 || ferror(stdout)) fail("cannot write the output: %s", strerror(errno));
 }
 
-static void print_help(const Settings *s) {
+static _Noreturn void print_help(const Settings *s) {
     printf("usage: ./train_attnvar [--option value]...\n\n");
     for (const Option *o = options; o < options + OPTIONS; o++) {
         char number[32];
@@ -2828,6 +2726,8 @@ static void print_help(const Settings *s) {
         printf("  %-10s %5d %6d %5d %5d %5d %5d %6d %6g %5g\n", sizes[i].name, sizes[i].dim,
                sizes[i].layers, sizes[i].heads, sizes[i].ffn, sizes[i].seq, sizes[i].batch,
                sizes[i].steps, sizes[i].lr, sizes[i].beta2);
+    finish_output();
+    exit(0);
 }
 
 // The row of a table whose first member is this name, of n characters. If there is none, -1; or,
@@ -2855,65 +2755,54 @@ static void apply_size(Settings *s, const char *name) {
     s->steps = sizes[i].steps, s->lr = sizes[i].lr, s->adamw.beta2 = sizes[i].beta2;
 }
 
-// Sets an option from text; false if the text is no value of it.
-static bool set_option(Settings *s, const Option *o, const char *text) {
+// Sets an option from text; where the text is from, for a message, ends with a space or is empty.
+static void set_option(Settings *s, const Option *o, const char *text, const char *where) {
     void *at = (char *)s + o->offset;
     char *end;
+    double x = strtod(text, &end);
+    bool number = end != text && !*end && x >= o->low && x <= o->high;
     errno = 0;
-    if (o->type == TEXT || o->type == LIST) {
-        *(const char **)at = *text || o->keeper != PATH ? text : NULL;
-    } else if (o->type == SEED) {
-        unsigned long long n = s->seed = strtoull(text, &end, 10);
-        return isdigit((unsigned char)*text) && !*end && !errno && n >> 62 == 0;
-    } else {
-        double x = strtod(text, &end);
-        if (end == text || *end || !(x >= o->low && x <= o->high)) return false;
-        if (o->type == REAL) *(double *)at = x;
-        else if (x != floor(x)) return false;
-        else *(int *)at = (int)x;
-    }
-    return true;
-}
-
-static _Noreturn void refuse_value(const Option *o, const char *text) {
-    if (o->type == SEED) fail("--%s '%s': expected a whole number from 0 to 2^62 - 1", o->name, text);
-    fail(o->type == REAL ? "--%s '%s': expected a number from %g to %g"
-                         : "--%s '%s': expected a whole number from %.0f to %.0f",
-         o->name, text, o->low, o->high);
+    if (o->type == TEXT || o->type == LIST) *(const char **)at = text;
+    else if (o->type == SEED) {
+        s->seed = strtoull(text, &end, 10);
+        if (!isdigit((unsigned char)*text) || *end || errno || s->seed >> 62)
+            fail("%s--%s '%s': expected a whole number from 0 to 2^62 - 1", where, o->name, text);
+    } else if (!number || (o->type != REAL && x != floor(x)))
+        fail(o->type == REAL ? "%s--%s '%s': expected a number from %g to %g"
+                             : "%s--%s '%s': expected a whole number from %.0f to %.0f",
+             where, o->name, text, o->low, o->high);
+    else if (o->type == REAL) *(double *)at = x;
+    else *(int *)at = (int)x;
 }
 
 static const char *given_text(char **given, const char *name) {
     return given[FIND(options, name, strlen(name), NULL)];
 }
 
-// Reads --name value and --name=value; --data and --val may have several values, and may be
-// repeated. given[i] becomes what options[i] was given last; of a LIST, all of it, a line each.
+// Reads --name value and --name=value; given[i] becomes what options[i] was given last. Of --data
+// and --val it becomes all, a line each: they may be repeated, and files may follow the first.
 static void parse(const Settings *defaults, int argc, char **argv, char **given) {
-    const Option *o = options;
+    const Option *o = NULL;
     for (int i = 1; i < argc; i++) {
         char *word = argv[i], *value = strchr(word, '=');
-        bool more = i > 1 && o->type == LIST && *word != '-';       // one more file
-        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-            print_help(defaults);
-            finish_output();
-            exit(0);
+        bool more = o && o->type == LIST && *word != '-';
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) print_help(defaults);
+        if (!more) {
+            int which = strncmp(word, "--", 2) == 0
+                      ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
+            if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
+            o = &options[which];
         }
-        int which = more ? (int)(o - options) : strncmp(word, "--", 2) == 0
-                  ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
-        if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
-        o = &options[which];
-        if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value + 1);
         if (more) value = word;
-        else if (o->type == FLAG) value = "1";
+        else if (o->type == FLAG && !value) value = "1";
+        else if (o->type == FLAG) fail("--%s takes no value, found '%s'", o->name, value + 1);
         else if (value) value++;
         else if (++i < argc) value = argv[i];
         else fail("--%s wants a value: run ./train_attnvar --help", o->name);
-        if (o->type == LIST && given[which]) {
-            Text lines = {0};
-            text_add(&lines, "%s\n%s", given[which], value);
-            value = lines.s;
-        }
-        given[which] = value;
+        Text lines = {0};
+        char **text = &given[o - options];
+        if (o->type == LIST && *text) text_add(&lines, "%s\n%s", *text, value);
+        *text = lines.s ? lines.s : value;
     }
 }
 
@@ -2921,14 +2810,13 @@ static void parse(const Settings *defaults, int argc, char **argv, char **given)
 static void set_layers(Config *c, const char *attn, const char *layout, bool attn_given) {
     int simple = FIND(variants, attn, strlen(attn), "variant"), count = 0;
     int named = FIND(layouts, layout, strlen(layout), NULL);
-    for (int l = 0; l < c->layers && named >= 0; l++)
-        c->kind[l] = stays_standard(named, l + 1, c->layers) ? STANDARD : simple;
-    if (named >= 0) return;
-    if (attn_given)
+    bool letters = !strchr(layout, ',') && !islower((unsigned char)*layout);
+    for (; named >= 0 && count < c->layers; count++)
+        c->kind[count] = stays_standard(named, count + 1, c->layers) ? STANDARD : simple;
+    if (named < 0 && attn_given)
         fail("--layout %s names every layer's variant, or is no layout: leave out --attn %s, or "
              "name a layout (--help lists them)", layout, attn);
-    bool letters = !strchr(layout, ',') && !islower((unsigned char)*layout);
-    for (const char *p = layout; *p; count++) {
+    for (const char *p = layout; named < 0 && *p; count++) {
         int length = letters ? 1 : (int)strcspn(p, ",");
         int kind = letters ? VARIANTS - 1 : FIND(variants, p, length, NULL);
         while (letters && kind >= 0 && variants[kind].letter != *p) kind--;
@@ -2961,118 +2849,100 @@ static void check_config(const Config *c) {
     }
 }
 
-// The state of a run besides its tensors and settings.
+// What a checkpoint keeps of a run besides settings and tensors.
 typedef struct {
     int step;                   // done
     uint64_t rng;               // of the training windows
     char content[2][32];        // of training and validation data: how many tokens, their checksum
-    uint32_t weights, moments;  // checksums of the two files' tensors
+    unsigned weights, moments;  // checksums of the two files' tensors
 } State;
 
-// What a checkpoint keeps of settings and state, as JSON members, the same in both its files. The
-// version of the format is raised when anything in them changes.
-#define FORMAT_1 "{\"__metadata__\":{\"format\":\"pt\",\"step\":"
-#define FORMAT "\"format\":\"pt\",\"attnvar\":\""
-#define FORMAT_2 "{\"__metadata__\":{" FORMAT
+// Settings and state as JSON members, the same in both files. The format's number is raised when
+// anything about a checkpoint changes.
+#define FORMAT "\"format\":\"pt\",\"attnvar\":\"2\""
 static Text metadata(const Settings *s, const State *now) {
     Text t = {0};
     char number[32];
-    text_add(&t, FORMAT "2\",\"step\":\"%d\",\"rng\":\"%llu\"", now->step,
+    text_add(&t, FORMAT ",\"step\":\"%d\",\"rng\":\"%llu\"", now->step,
              (unsigned long long)now->rng);
     for (const Option *o = options; o < options + OPTIONS; o++) {
         if (o->keeper == FREE) continue;
+        const char *text = option_text(s, o, number);
         text_add(&t, ",\"%s\":\"", o->name);
-        text_json(&t, option_text(s, o, number));
+        text_utf8(&t, text, strlen(text), true);
         text_add(&t, "\"");
     }
     text_add(&t, ",\"train-content\":\"%s\",\"val-content\":\"%s\",\"weights\":\"%08x\","
-             "\"moments\":\"%08x\"", now->content[0], now->content[1], (unsigned)now->weights,
-             (unsigned)now->moments);
+             "\"moments\":\"%08x\"", now->content[0], now->content[1], now->weights, now->moments);
     return t;
 }
 
-typedef struct Checkpoint {     // open, its header read
+typedef struct Checkpoint {
     Header header;              // of model.safetensors
     Settings s;
     State state;
-    Model plan;                 // which tensors it has; no memory for them
-    Text metadata;
+    Model plan;                 // its tensors, without memory
 } Checkpoint;
 
-// Ends the run unless the header is the one that its own metadata lead to.
-static void expect_header(const Header *h, const Text *expected) {
-    size_t at = 0;
-    if (header_is(h, expected)) return;
-    while (at < h->n && at < expected->n && h->text[at] == expected->s[at]) at++;
-    size_t from = at < 30 ? 0 : at - 30;
-    fail("%s: damaged header, from byte %zu on: expected %.60s, found %.60s", h->path.s, at + 8,
-         expected->s + from, h->text + from);
-}
-
+// Opens a checkpoint and reads its header, which must be the one that its own metadata lead to.
 static Checkpoint *checkpoint_open(const char *dir) {
     Checkpoint *k = allocate(sizeof *k, "a checkpoint");
     Header *h = &k->header;
+    const char *start = "{\"__metadata__\":{" FORMAT;
     const char *wrong = header_open(h, path_in(dir, "model.safetensors", ""));
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
-    if (strncmp(h->text, FORMAT_1, strlen(FORMAT_1)) == 0)
-        fail("%s: has format 1 of an earlier version, this program reads format 2: go on with it by "
-             "the version that wrote it; or take its weights: python3 dev/tools/from_hf.py %s "
-             "--out NEW, then --init NEW", h->path.s, quoted(dir).s);
-    if (strncmp(h->text, FORMAT_2, strlen(FORMAT_2)) != 0)
-        fail("%s: not written by this program, or damaged; a Qwen2 folder of Hugging Face's becomes "
-             "a checkpoint by: python3 dev/tools/from_hf.py %s --out NEW", h->path.s, quoted(dir).s);
-    header_expect(h, FORMAT_2 "2\"");
-    k->state.step = (int)strtol(header_value(h, "step"), NULL, 10);
-    k->state.rng = strtoull(header_value(h, "rng"), NULL, 10);
+    if (strncmp(h->text.s, start, strlen(start)) != 0)
+        fail("%s: is not of format 2, which this program writes; go on by the version that wrote it; "
+             "weights of a standard model, as of Hugging Face's Qwen2, convert by: python3 "
+             "dev/tools/from_hf.py %s --out NEW; then --init NEW", h->path.s, quoted(dir));
     k->s = (Settings){.min_lr = -1, .warmup = -1};
     for (const Option *o = options; o < options + OPTIONS; o++) {
-        if (o->keeper == FREE) continue;
-        const char *text = header_value(h, o->name);
-        if (!*text && (o->keeper == PLAN || o->keeper == PATH)) continue;       // was not given
+        const char *text = o->keeper == FREE ? "" : header_value(h, o->name);
         Text lasting = {0};
+        if (!*text && o->keeper >= PLAN) continue;                  // was not given
         text_add(&lasting, "%s", text);
-        if (!set_option(&k->s, o, lasting.s))
-            fail("%s: damaged header: %s '%s'", h->path.s, o->name, text);
+        set_option(&k->s, o, lasting.s, "damaged checkpoint: ");
         if (o->type != TEXT && o->type != LIST) free(lasting.s);
     }
+    k->state.step = (int)strtol(header_value(h, "step"), NULL, 10);
+    k->state.rng = strtoull(header_value(h, "rng"), NULL, 10);
     snprintf(k->state.content[0], 32, "%s", header_value(h, "train-content"));
     snprintf(k->state.content[1], 32, "%s", header_value(h, "val-content"));
-    k->state.weights = (uint32_t)strtoul(header_value(h, "weights"), NULL, 16);
-    k->state.moments = (uint32_t)strtoul(header_value(h, "moments"), NULL, 16);
+    k->state.weights = (unsigned)strtoul(header_value(h, "weights"), NULL, 16);
+    k->state.moments = (unsigned)strtoul(header_value(h, "moments"), NULL, 16);
     set_layers(&k->s.c, "standard", k->s.layout, false);
     check_config(&k->s.c);
     model_plan(&k->plan, &k->s.c);
-    k->metadata = metadata(&k->s, &k->state);
-    Text whole = header_text(&k->plan, false, k->metadata.s);
-    expect_header(h, &whole);
-    free(whole.s);
+    Text kept = metadata(&k->s, &k->state), whole = header_text(&k->plan, false, kept.s);
+    size_t at = header_differs(h, &whole), from = at < 30 ? 0 : at - 30;
+    if (at < h->text.n || at < whole.n)
+        fail("%s: damaged header, from byte %zu on: expected %.60s, found %.60s", h->path.s, at + 8,
+             whole.s + from, h->text.s + from);
+    free(kept.s), free(whole.s);
     return k;
 }
 
-// Takes from a checkpoint what it keeps and was not given. --init takes --seq, too.
+// Takes from a checkpoint what was not given. --init takes --seq and the layers, too.
 static void take_settings(Settings *s, char **given, bool own_layers) {
-    static const size_t size[] = {[FLAG] = sizeof(int), [INT] = sizeof(int), [REAL] = sizeof(double),
-                                  [SEED] = sizeof(uint64_t), [TEXT] = sizeof(char *),
-                                  [LIST] = sizeof(char *)};
+    static const size_t size[] = {[FLAG] = sizeof(int), [INT] = sizeof(int), [SEED] = 8,
+                                  [REAL] = 8, [TEXT] = sizeof(char *), [LIST] = sizeof(char *)};
     const Settings *k = &s->from->s;
-    const char *dir = s->resume ? s->out : s->init;
     char number[2][32];
     Text changes = {0};
     for (const Option *o = options; o < options + OPTIONS; o++) {
         const char *mine = option_text(s, o, number[0]), *kept = option_text(k, o, number[1]);
-        bool bound = o->keeper == MODEL || (o->keeper == RUN && s->resume);
-        bool layout = o->offset == AT(layout), is_given = layout ? own_layers : given[o - options] != NULL;
+        bool layout = o->offset == AT(layout);
+        bool is_given = layout ? own_layers : given[o - options] != NULL;
         bool taken = s->resume ? o->keeper != FREE
                                : o->keeper == MODEL || layout || o->offset == AT(c.seq);
         if (!taken) continue;
         if (!is_given) memcpy((char *)s + o->offset, (const char *)k + o->offset, size[o->type]);
-        else if (layout || strcmp(mine, kept) == 0) continue;
-        else if (bound)
+        if (!is_given || layout || o->keeper == PATH || strcmp(mine, kept) == 0) continue;
+        if (o->keeper == PLAN)
+            text_add(&changes, "; --%s %s, was %s", o->name, mine, *kept ? kept : "not given");
+        else if (o->keeper == MODEL || s->resume)
             fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
-                 "another run", o->name, mine, dir, kept);
-        else if (o->keeper == PLAN)
-            text_add(&changes, "%s--%s %s (was %s)", changes.n ? ", " : "", o->name, mine,
-                     *kept ? kept : "not given");
+                 "another run", o->name, mine, s->resume ? s->out : s->init, kept);
     }
     s->changes = changes.s;
 }
@@ -3082,25 +2952,23 @@ static void take_settings(Settings *s, char **given, bool own_layers) {
 static Settings settings(int argc, char **argv) {
     char *given[OPTIONS] = {NULL};
     Settings s = {
-        .c = {.rope_base = 10000},          // vocab 0, sample -1: open_data() finds what is due
-        .attn = "standard", .layout = "uniform", .min_lr = -1, .warmup = -1, .sample = -1,
-        .data = "dev/data/austen_train.txt", .val = "dev/data/austen_val.txt",
-        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .pairs = 8, .accumulate = 1,
-        .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200, .seed = 1,
-        .threads = omp_get_max_threads(),
+        .c = {.rope_base = 10000}, .attn = "standard", .layout = "uniform", .min_lr = -1,
+        .warmup = -1, .sample = -1, .data = "dev/data/austen_train.txt",
+        .val = "dev/data/austen_val.txt", .pairs = 8, .accumulate = 1, .eval_every = 200,
+        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .eval_batches = 4,
+        .log_every = 50, .save_every = 200, .seed = 1, .threads = omp_get_max_threads(),
     };
     apply_size(&s, "tiny");
     parse(&s, argc, argv, given);
     const char *size = given_text(given, "size"), *data = given_text(given, "data");
     if (size || (data && strcmp(data, "recall") == 0)) apply_size(&s, size ? size : "recall");
     for (int i = 0; i < OPTIONS; i++)
-        if (given[i] && !set_option(&s, &options[i], given[i])) refuse_value(&options[i], given[i]);
+        if (given[i]) set_option(&s, &options[i], given[i], "");
     if (s.resume && !s.out) fail("--resume wants to know which run: --out DIR");
     if (s.resume && (s.force || s.init))
         fail("--resume goes on with a run, --force and --init start another: give one");
     if (data && !given_text(given, "val")) s.val = NULL;
     bool attn = given_text(given, "attn"), own_layers = attn || given_text(given, "layout");
-    s.read_anchor = !s.resume || given_text(given, "anchor");
     if (s.resume || s.init) {
         s.from = checkpoint_open(s.resume ? s.out : s.init);
         take_settings(&s, given, own_layers);
@@ -3108,9 +2976,9 @@ static Settings settings(int argc, char **argv) {
     if (!s.c.kv_heads) s.c.kv_heads = s.c.heads;
     set_layers(&s.c, s.attn, s.layout, attn);
     if (s.resume && memcmp(s.c.kind, s.from->s.c.kind, s.c.layers * sizeof *s.c.kind) != 0)
-        fail("--attn %s --layout %s are not the layers of the checkpoint in %s, %s: leave them out, "
-             "or start another run with --init %s", s.attn, s.layout, s.out, s.from->s.layout,
-             quoted(s.out).s);
+        fail("--attn %s --layout %s are not the layers of the checkpoint in %s, %s: leave them "
+             "out, or start another run with --init %s", s.attn, s.layout, s.out,
+             s.from->s.layout, quoted(s.out));
     char *letters = allocate((size_t)s.c.layers + 1, "the layers");
     layer_string(&s.c, letters);
     s.layout = letters;
@@ -3125,6 +2993,7 @@ static Settings settings(int argc, char **argv) {
     omp_set_num_threads(s.threads);
     return s;
 }
+
 // Opens the data and settles what depends on it: the vocabulary, the sample.
 static void open_data(Settings *s, Data *train, Data *val) {
     int *V = &s->c.vocab;
@@ -3183,14 +3052,11 @@ static void read_anchor(const Settings *s, const Data *train, int *tokens) {
 // What the model is, before its memory is allocated.
 static void print_model(const Settings *s, const Model *m) {
     const Config *c = &m->c;
-    const char *comma = "";
-    char letters[MAX_LAYERS + 1];
-    layer_string(c, letters);
-    printf("layers      %s  (", letters);
-    for (int v = 0; v < VARIANTS; v++) {
+    printf("layers      %s  (", s->layout);
+    for (int v = 0, before = 0; v < VARIANTS; v++) {
         int n = 0;
         for (int l = 0; l < c->layers; l++) n += c->kind[l] == v;
-        if (n) printf("%s%d %s", comma, n, variants[v].name), comma = ", ";
+        if (n) printf(before++ ? ", %d %s" : "%d %s", n, variants[v].name);
     }
     printf("), %d thread%s, seed %llu\n", s->threads, s->threads > 1 ? "s" : "",
            (unsigned long long)s->seed);
@@ -3214,22 +3080,22 @@ static void print_model(const Settings *s, const Model *m) {
 // What it learns from, and what a model without mixing would reach.
 static void print_data(const Settings *s, const Data *train, const Data *val, size_t windows) {
     int V = s->c.vocab, B = s->c.batch * s->accumulate, T = s->c.seq, values = V - V / 2;
+    const Shard *a = &train->shard[0], *b = &val->shard[0];
     if (train->pairs) {
         printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %d x %d "
-               "tokens\n", train->pairs, V / 2 - 1, V / 2, V - 1, s->steps, B, T);
-        printf("validation  %zu fixed sequences\n", windows);
+               "tokens\nvalidation  %zu fixed sequences\n", train->pairs, V / 2 - 1, V / 2, V - 1,
+               s->steps, B, T, windows);
         printf("chance      accuracy %.4f for any value (1/values), %.4f for those in the sequence "
                "(1/pairs)\n\n", 1.0 / values, 1.0 / train->pairs);
         return;
     }
-    const Shard *a = &train->shard[0], *b = &val->shard[0];
     printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n", a->path,
            train->shards > 1 ? " and more" : "", train->n, a->kind, V, s->steps, B, T);
     printf("validation  %s%s: %zu %s, the first %zu scored\n", b->path, !s->val ? " (last tenth)"
            : val->shards > 1 ? " and more" : "", val->n, b->kind, windows * (size_t)T);
     printf("floors      chance ln V %.4f", log((double)V));
+    double unigram, bigram;
     if (V <= FLOORS_VOCAB) {
-        double unigram, bigram;
         floors(train, val, windows, T, V, &unigram, &bigram);
         printf(", unigram %.4f, bigram %.4f nats: about where a model\n            ends that knows "
                "nothing, only the frequencies, only the token before", unigram, bigram);
@@ -3238,54 +3104,42 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
     fflush(stdout);
 }
 
-// --out: makes the folder and locks it, so that no other process writes there; refuses to touch a
-// run that is there.
+// --out: makes the folder and locks it; refuses to touch a run that is there. A log alone is left
+// by a run that ended before it saved.
 static void open_out(const Settings *s) {
-    static const char *const shown[] = {[WEIGHTS] = "model.safetensors", [CONFIG] = "config.json",
-                                        [OPTIM] = "optim.safetensors"};
     if (!make_folder(s->out)) fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
     int locked = lock_folder(s->out);
     if (locked == 0)
-        fail("--out %s: another process is training there: wait for its end, or choose another "
-             "folder", s->out);
+        fail("--out %s: another process writes there: wait for its end, or choose another folder",
+             s->out);
     if (locked < 0)
         printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
                s->out, strerror(errno));
-    for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++) {
-        Path path = path_in(s->out, run_files[i], "");
-        if (shown[i] && exists(path.s))
+    for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++)
+        if (i != LOG && exists(path_in(s->out, run_files[i], "").s))
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
-                 "by --force", s->out, path.s);
-    }
+                 "by --force", s->out, path_in(s->out, run_files[i], "").s);
 }
 
-// log.csv, open to add to it. A run that was killed may have logged steps beyond its checkpoint:
-// they come again, so they are left out. Over another run's (--force) the log has a temporary name
-// until the first save.
+// log.csv, open to add to it, without steps beyond the checkpoint: they come again. Over another
+// run (--force) it has a temporary name until the first save.
 static FILE *open_log(const Settings *s, int step) {
-    static const char *const columns =
-        "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
-    Path name = path_in(s->out, "log.csv", ""), temporary = path_in(s->out, "log.csv", ".tmp");
-    char line[512];
-    int last = 0;
-    remove_temporary(s->out);
-    FILE *old = open_file(name.s, "rb"), *log = open_file(temporary.s, "wb");
-    if (old && fgets(line, sizeof line, old) && strcmp(line, columns) != 0 && !s->force)
-        fail("%s: is not a log of this program: choose another folder", name.s);
-    if (log) fputs(columns, log);
-    while (log && old && fgets(line, sizeof line, old)) {
-        int row = atoi(line);
-        if (row <= last || row > step || !strchr(line, '\n')) continue;
-        fputs(line, log);
-        last = row;
-    }
-    bool ok = log && !ferror(log) && flush_file(log);
-    if (log) ok = fclose(log) == 0 && ok;
-    if (old) fclose(old);
+    const char *columns = "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
     bool later = s->force && exists(path_in(s->out, "model.safetensors", "").s);
-    if (ok && !later) ok = replace_file(temporary.s, name.s);
-    log = ok ? open_file(later ? temporary.s : name.s, "ab") : NULL;
-    if (!log) fail("%s: cannot be written: %s", name.s, strerror(errno));
+    Path path = path_in(s->out, "log.csv", later ? ".tmp" : "");
+    char line[512];
+    if (later) remove(path.s);
+    FILE *log = open_file(path.s, "a+b");
+    if (!log) fail("%s: cannot be written: %s", path.s, strerror(errno));
+    off_t keep = 0;
+    for (rewind(log); fgets(line, sizeof line, log) && strchr(line, '\n'); keep = ftello(log)) {
+        if (keep == 0 && strcmp(line, columns) != 0 && !s->force)
+            fail("%s: is not a log of this program: choose another folder", path.s);
+        if (keep > 0 && atoi(line) > step) break;
+    }
+    if (fseeko(log, keep, SEEK_SET) != 0 || ftruncate(fileno(log), keep) != 0)
+        fail("%s: cannot be cut after step %d: %s", path.s, step, strerror(errno));
+    if (keep == 0) fputs(columns, log);
     return log;
 }
 
@@ -3298,53 +3152,54 @@ static FILE *open_log(const Settings *s, int step) {
 #define AGREE(signal) (signal)
 #endif
 
-// Before a run starts or goes on: the anchor, and all that the checkpoint has.
-static void restore(Model *m, const Settings *s, const Data *train, State *now) {
-    static const char *const suffixes[] = {"", ".tmp", ""};     // twice: another may rename it
+// Fills the model before the run begins or goes on: the anchor's tokens, and what a checkpoint has.
+static State restore(Model *m, const Settings *s, const Data *train, const Data *val) {
     Checkpoint *k = s->from;
-    if (!s->resume) read_anchor(s, train, m->anchor_tokens);
-    if (!k) return;
-    read_tensors(&k->header, &k->plan, m, false, k->state.weights);
-    header_close(&k->header);
-    if (s->anchor && s->read_anchor) {              // it was given beside the checkpoint's own
-        size_t bytes = (size_t)m->c.seq * sizeof(int);
-        int *kept = memcpy(allocate(bytes, "an anchor"), m->anchor_tokens, bytes);
+    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
+    snprintf(now.content[0], 32, "%zu %08x", train->n, (unsigned)train->checksum);
+    snprintf(now.content[1], 32, "%zu %08x", val->n, (unsigned)val->checksum);
+    Header optim;
+    size_t bytes = (size_t)m->c.seq * sizeof(int);
+    if (k) read_tensors(&k->header, &k->plan, m, false, k->state.weights), header_close(&k->header);
+    if (!s->resume && (s->anchor || !k || !uses(&k->s.c, QK_TEXT_ANCHOR)))
         read_anchor(s, train, m->anchor_tokens);
-        if (s->resume && memcmp(kept, m->anchor_tokens, bytes) != 0)
+    if (!s->resume) return now;
+    if (s->anchor && s->anchor != k->s.anchor) {                // given, not the checkpoint's
+        int *given = allocate(bytes, "an anchor");
+        read_anchor(s, train, given);
+        if (memcmp(given, m->anchor_tokens, bytes) != 0)
             fail("--anchor %s: is not the run's anchor: leave it out", s->anchor);
-        free(kept);
+        free(given);
     }
-    if (!s->resume) return;
     for (int i = 0; i < 2; i++)
-        if (strcmp(now->content[i], k->state.content[i]) != 0)
-            fail("%s: the run's %s data are %s (tokens, checksum), these are %s: give the run's own, "
-                 "wherever they are now: %s FILE", s->out, i ? "validation" : "training",
-                 k->state.content[i], now->content[i], i ? "--val" : "--data");
+        if (strcmp(now.content[i], k->state.content[i]) != 0)
+            fail("%s: its %s data are %s (tokens, checksum), these are %s: give its own, wherever "
+                 "they are: %s FILE", s->out, i ? "validation" : "training", k->state.content[i],
+                 now.content[i], i ? "--val" : "--data");
     if (k->state.step > s->steps)
         fail("%s: step %d is done, --steps %d is less", s->out, k->state.step, s->steps);
-    Text expected = header_text(&k->plan, true, k->metadata.s);
-    Header optim = {0};
-    int i = 0;
-    for (; i < 3 && (header_close(&optim), header_open(&optim, path_in(s->out, "optim.safetensors", suffixes[i]))
-                     || !header_is(&optim, &expected)); i++);
-    if (i == 3)
+    Text kept = metadata(&k->s, &k->state), whole = header_text(&k->plan, true, kept.s);
+    int killed = 0;                                             // between two renames
+    for (; killed < 2; killed++) {
+        Path path = path_in(s->out, "optim.safetensors", killed ? ".tmp" : "");
+        if (!header_open(&optim, path) && header_differs(&optim, &whole) == whole.n) break;
+        header_close(&optim);
+    }
+    if (killed == 2)
         fail("%s: model.safetensors and optim.safetensors are not of one save (step %d): start "
-             "another run with --init %s", s->out, k->state.step, quoted(s->out).s);
+             "another run with --init %s", s->out, k->state.step, quoted(s->out));
     read_tensors(&optim, &k->plan, m, true, k->state.moments);
     header_close(&optim);
-    if (i == 1 && RANK == 0 && !finish_save(s->out))            // killed between two renames
-        fail("%s: a file cannot be renamed: %s", s->out, strerror(errno));
-    free(expected.s);
-    *now = k->state;
+    if (killed && RANK == 0 && !finish_save(s->out))
+        fail("%s: not all files can be renamed: %s", s->out, strerror(errno));
+    free(kept.s), free(whole.s);
+    return k->state;
 }
 
 // Evaluates and prints: nats, and what they mean for the data at hand.
 static Score validate(const char *what, Model *m, const Data *val, size_t windows, int *inputs,
                       int *targets) {
     Score score = evaluate(m, val, windows, inputs, targets);
-    if (!isfinite(score.loss))
-        fail("%s: the validation loss is %g: not finite; what was saved before stays; try a lower "
-             "--lr or a longer --warmup", what, fabs(score.loss));
     printf("%s  val loss %.4f", what, score.loss);
     if (val->pairs) printf("  accuracy %.4f\n", score.accuracy);
     else if (data_is_bytes(val)) printf("  (%.4f bits a byte)\n", score.loss / log(2));
@@ -3352,23 +3207,11 @@ static Score validate(const char *what, Model *m, const Data *val, size_t window
     return score;
 }
 
-// A model that is lost must not replace a good one: all its numbers must be finite, and the loss of
-// a window.
-static void expect_alive(Model *m, const Data *val, int step, int *inputs, int *targets) {
-    for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++) {
-        double sum = sum_of_squares(t->w, t->size) + sum_of_squares(t->m, t->size)
-                   + sum_of_squares(t->v, t->size);
-        if (!isfinite(sum))
-            fail("step %d: %s or its moments are not finite; what was saved before stays; try a "
-                 "lower --lr or a longer --warmup", step, t->name);
-    }
-    double loss = evaluate(m, val, 1, inputs, targets).loss;
-    if (!isfinite(loss))
-        fail("step %d: the loss of a validation window is %g; what was saved before stays; try a "
-             "lower --lr or a longer --warmup", step, fabs(loss));
-}
-
+// A model that is lost must not replace a good one: its numbers must be finite, and a loss.
 static void save(const Model *m, const Settings *s, const char *dir, State *now) {
+    if (!isfinite(sum_of_squares(m->store, 4 * m->parameters)))
+        fail("weights or moments are not finite: the model is lost; what was saved before stays; "
+             "try a lower --lr or a longer --warmup");
     now->weights = write_tensors(NULL, m, false), now->moments = write_tensors(NULL, m, true);
     Text kept = metadata(s, now);
     checkpoint_save(m, dir, kept.s);
@@ -3379,24 +3222,6 @@ static void save(const Model *m, const Settings *s, const char *dir, State *now)
 static double rate_of(const Settings *s, int step) {
     return learning_rate(step, s->steps, s->warmup < 0 ? s->steps / 20 : s->warmup, s->lr,
                          s->min_lr < 0 ? s->lr / 10 : s->min_lr);
-}
-
-// Where a run begins.
-static State first_state(const Settings *s, const Data *train, const Data *val) {
-    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
-    snprintf(now.content[0], sizeof now.content[0], "%zu %08x", train->n, (unsigned)train->checksum);
-    snprintf(now.content[1], sizeof now.content[1], "%zu %08x", val->n, (unsigned)val->checksum);
-    return now;
-}
-
-// Ends an interrupted run: what is saved is the step that was just finished.
-static _Noreturn void stop(const Settings *s, int step, int signal) {
-    if (s->out)
-        printf("\ninterrupted after step %d, saved in %s; to go on: ./train_attnvar --out %s "
-               "--resume\n", step, s->out, quoted(s->out).s);
-    else printf("\ninterrupted after step %d; without --out nothing is saved\n", step);
-    finish_output();
-    exit(128 + signal);
 }
 
 // A step's gradient is the mean over --accumulate batches; returns the loss, a mean as well.
@@ -3424,15 +3249,12 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
     char what[32];
     FILE *log = NULL;
-    State now = first_state(s, data, val);
     if (s->out && RANK == 0) open_out(s);
-    restore(m, s, data, &now);
+    State now = restore(m, s, data, val);
     if (s->out && RANK == 0) log = open_log(s, now.step);
     double start = seconds(), last = start, other = 0;      // other: saving, validating since last
     int first = now.step, logged = first;
-    if (first > 0)
-        printf("resumed after step %d%s%s\n", first, s->changes ? "; changed: " : "",
-               s->changes ? s->changes : "");
+    if (first > 0) printf("resumed after step %d%s\n", first, s->changes ? s->changes : "");
     for (int step = first + 1; step <= s->steps; step++) {
         double began = seconds(), lr = rate_of(s, step - 1);
         double loss = accumulate(m, s, data, &now.rng, inputs, targets);
@@ -3459,7 +3281,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         if (log && fflush(log) != 0)
             fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
         if (log && (done || stopped || (s->save_every && step % s->save_every == 0))) {
-            expect_alive(m, val, step, inputs, targets);
+            evaluate(m, val, 1, inputs, targets);           // fails if the model is lost
             bool ok = flush_file(log);
             if (fclose(log) != 0 || !ok)
                 fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
@@ -3468,7 +3290,14 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
                 fail("%s/log.csv: cannot be opened again: %s", s->out, strerror(errno));
         }
         fflush(stdout);
-        if (stopped) stop(s, step, stopped);
+        if (stopped) {
+            printf(s->out ? "\ninterrupted after step %d, saved in %s; to go on: ./train_attnvar "
+                            "--out %s --resume\n"
+                          : "\ninterrupted after step %d; without --out nothing is saved\n",
+                   step, s->out, s->out ? quoted(s->out) : "");
+            finish_output();
+            exit(128 + stopped);
+        }
         other += seconds() - end;
     }
     if (first == s->steps) {                        // nothing was left to do
@@ -3508,10 +3337,10 @@ int main(int argc, char **argv) {
         read_tokens(&val, 0, prompted, prompt);
         sample(&m, prompt, prompted, s.sample, data_is_bytes(&data), s.seed);
     }
-    finish_output();
     free_work(s.threads);
     model_free(&m);
     data_close(&data), data_close(&val);
+    finish_output();
     return interrupted ? 128 + interrupted : 0;
 }
 #endif

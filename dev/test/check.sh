@@ -80,6 +80,11 @@ part_sanitized_tools() {
 
 part_mutations() { check "the tests notice ten mistakes" python3 dev/test/mutate.py --sample 10 --seed 45 --jobs 1; }
 
+part_saving() {
+    check "builds for saving" clean_build train_attnvar
+    check "saving: every system call cut, 40 kills by each of four signals" python3 dev/test/save.py ./train_attnvar
+}
+
 part_notes() {
     check "links and commands of every Markdown file" python3 dev/test/markdown.py
     check "README: its commands, its output, its table" python3 dev/test/readme.py --fast
@@ -113,7 +118,7 @@ part_exercises() {
 
 # The longest first, so that no core is idle in the end.
 parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang experiments mutations
-       exercises ports learning mpi tokens notes"
+       exercises ports learning saving mpi tokens notes"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1

@@ -158,6 +158,106 @@ tr A B < text.kept > text
 refuse "training data are 60000 " "these are 60000 " -- --out whole --resume
 mv text.kept text
 
+# ---- the data may move, their content may not change; the anchor's file is not needed
+mkdir "else where"
+head -c 20000 text > part1; tail -c +20001 text > part2
+"$program" $little --layout FS --layers 2 --steps 20 --anchor val --out moved > out1 2>&1
+cp -r moved unmoved; cp text "else where/né \"w\" \\ t.txt"; cp val "else where/v"; mv text text.kept; mv val val.kept
+refuse "text: No such file" "--data FILE" -- --out moved --resume
+refuse "val: No such file" "--val FILE" -- --out moved --resume --data text.kept
+"$program" --out moved --resume --data "else where/né \"w\" \\ t.txt" --val "else where/v" --sample 0 --steps 22 > out1 2>&1 && ok=yes || ok=no
+result $ok "resumed with data that moved, without the anchor's file" "$(tail -1 out1)"
+"$program" --out moved --resume --steps 24 --sample 0 > out1 2>&1 && ok=yes || ok=no
+result $ok "where they are now is kept, whatever their name" "$(tail -1 out1)"
+"$program" --out moved --resume --data part1 part2 --steps 26 --sample 0 > out1 2>&1 && ok=yes || ok=no
+result $ok "the same text in two files" "$(tail -1 out1)"
+"$program" --out moved --resume --steps 28 --sample 0 > out1 2>&1 && grep -q 'part1 and more: 60000 bytes' out1 && ok=yes || ok=no
+result $ok "two files are kept" "$(tail -1 out1)"
+mv text.kept text; mv val.kept val
+"$program" --out unmoved --resume --steps 22 --sample 0 > out1 2>&1
+cut -d, -f1-4 moved/log.csv > log1; cut -d, -f1-4 unmoved/log.csv > log2
+[ "$(sed -n '22p' log1)" = "$(sed -n '22p' log2)" ] || result no "moved data train otherwise" ""
+refuse "--anchor text: is not the run's anchor" -- --out moved --resume --anchor text
+"$program" --out moved --resume --anchor val --sample 0 > out1 2>&1 && ok=yes || ok=no
+result $ok "the run's own anchor may be given" "$(tail -1 out1)"
+sed '100s/./#/' val > val2
+refuse "validation data are 6000 " "these are 6000 " "--val FILE" -- --out moved --resume --val val2
+refuse "anchor.tokens is made for --seq 64" -- $little --init moved --layout FS --layers 2 --seq 32
+od -An -v -tu1 -w1 -N 3000 text > ids
+octal() { awk -v more="$1" '{ printf "\\0%03o%s", $1, more }' ids; }
+{ printf '\210\330\064\001\001\0\0\0\270\013\0\0'; head -c 1012 /dev/zero; printf '%b' "$(octal '\\0000')"; } > s16
+{ printf '\241\331\064\001\007\0\0\0\270\013\0\0'; head -c 1012 /dev/zero; printf '%b' "$(octal '\\0000\\0000\\0000')"; } > s32
+"$program" --data s16 --val s16 --layers 1 --dim 8 --heads 1 --ffn 8 --seq 8 --batch 1 --steps 2 --out shards > out1 2>&1
+"$program" --out shards --resume --data s32 --val s32 --steps 3 > out1 2>&1 && ok=yes || ok=no
+result $ok "the same tokens as uint16 and as uint32" "$(tail -1 out1)"
+
+# ---- tokens are checked whenever they are read
+cp s16 changing
+"$program" --data changing --val s32 --layers 1 --dim 8 --heads 1 --ffn 8 --seq 8 --batch 1 --steps 100000000 --eval-every 0 \
+    --out changed > out1 2> out2 & pid=$!
+wait_for_row changed 20
+{ head -c 1024 s16; head -c 6000 /dev/zero | tr '\0' '\377'; } | dd of=changing conv=notrunc 2> dd.log
+wait $pid; code=$?
+[ $code -eq 1 ] && grep -q 'changing: token .* is 65535, expected less than the vocabulary of' out2 && ok=yes || ok=no
+result $ok "a shard that is overwritten while it is read" "exit code $code: $(cat out2)"
+
+# ---- resuming with other settings
+"$program" $little --layout SN --layers 2 --steps 30 --out plan > out1 2>&1
+cp -r plan again2
+"$program" --out plan --resume --steps 60 --lr 0.002 --eval-every 25 --sample 0 > out1 2>&1 && ok=yes || ok=no
+[ "$(grep -c '^resumed after step 30; --steps 60, was 30; --lr 0.002, was 0.003; --eval-every 25, was 7$' out1)" -eq 1 ] || ok=no
+result $ok "one line says what changed" "$(grep resumed out1)"
+"$program" $little --layout SN --layers 2 --steps 60 --lr 0.002 --eval-every 25 --out whole60 > out1 2>&1
+tail -n +32 plan/log.csv | cut -d, -f1,3 > log1; tail -n +32 whole60/log.csv | cut -d, -f1,3 > log2
+cmp -s log1 log2 && [ "$(wc -l < log1)" -eq 30 ] && ok=yes || ok=no
+result $ok "from there on the schedule is that of the new settings" "$(head -2 log1) / $(head -2 log2)"
+"$program" --out again2 --resume --steps 40 --min-lr 0.001 --warmup 5 --beta1 0.8 --beta2 0.9 --decay 0 --clip 2 --eval-batches 2 \
+    --save-every 3 --log-every 1 --sample 5 > out1 2>&1 && grep -q 'warmup 5, was not given' out1 && ok=yes || ok=no
+result $ok "all that may change" "$(tail -1 out1)"
+for words in "--seq 32" "--accumulate 2" "--rope-base 500" "--pairs 3" "--size small" "--vocab 300" "--kv-heads 1" "--qk-norm"; do
+    refuse "${words%% *}" "contradicts" -- --out plan --resume $words
+done
+
+# ---- names that a shell would take apart
+"$program" $little --layout S --layers 1 --steps 100000 --out "my run" > out1 2>&1 & pid=$!
+wait_for_row "my run" 5
+kill -TERM $pid; wait $pid
+grep -q "to go on: ./train_attnvar --out 'my run' --resume" out1 && ok=yes || ok=no
+result $ok "the command to go on is quoted" "$(tail -1 out1)"
+
+# ---- a signal while it validates, long after the step: what it says is what is saved
+ok=yes why=
+for round in 1 2 3 4 5; do
+    rm -rf validating
+    "$program" $little --val text --layout S --layers 1 --steps 100000 --save-every 0 --eval-every 1 --eval-batches 0 --out validating \
+        > out1 2>&1 & pid=$!
+    wait_for_row validating 2
+    sleep "0.0$round"
+    kill -TERM $pid; wait $pid
+    said=$(sed -n 's/^interrupted after step \([0-9]*\), saved.*/\1/p' out1)
+    saved=$(head -c 200 validating/model.safetensors | sed -n 's/.*"step":"\([0-9]*\)".*/\1/p')
+    [ -n "$said" ] && [ "$said" = "$saved" ] || { ok=no; why="said $said, saved $saved"; }
+done
+result $ok "interrupted while it validates" "$why"
+
+# ---- an ignored SIGINT stays ignored, as nohup wants it for SIGHUP
+rm -rf ignored
+(trap '' INT HUP; exec "$program" $little --layout S --layers 1 --out ignored > out1 2>&1) & pid=$!
+wait_for_row ignored 2
+kill -INT $pid; kill -HUP $pid; wait $pid; code=$?
+[ $code -eq 0 ] && grep -q '^step    60  val' out1 && ok=yes || ok=no
+result $ok "ignored signals stay ignored" "exit code $code: $(tail -1 out1)"
+
+# ---- a log that is not ours, a log whose last line is cut
+mkdir notours; echo 'date,event' > notours/log.csv
+refuse "notours/log.csv: is not a log of this program" -- $little --out notours
+[ "$(cat notours/log.csv)" = 'date,event' ] && ok=yes || ok=no
+result $ok "a log of another program is left alone" ""
+cp -r plan torn; head -c "$(($(wc -c < plan/log.csv) - 5))" plan/log.csv > torn/log.csv
+"$program" --out torn --resume --steps 61 --sample 0 > out1 2>&1
+awk -F, 'NF != 7 { bad = 1 } END { exit bad }' torn/log.csv && ok=yes || ok=no
+result $ok "a line that was cut short is removed" "$(tail -2 torn/log.csv)"
+
 # ---- a log with a step that the checkpoint does not have: that step comes again
 rm -rf ahead; cp -r whole ahead
 sed -n '$p' whole/log.csv | sed "s/^$long,/$((long + 1)),/" >> ahead/log.csv
@@ -202,37 +302,37 @@ damage $m 's/"shape":\[256,32\]/"shape":[32,256]/'; refuse "damaged header" "[25
 damage $m 's/embed_tokens/embed_tokers/';            refuse "damaged header" "embed_tokers" -- --out hurt --resume
 damage $m 's/data_offsets":\[0,/data_offsets":[4,/'; refuse "damaged header" -- --out hurt --resume
 damage $m 's/,"model.embed/;"model.embed/';          refuse "damaged header" -- --out hurt --resume
-damage $m 's/"seq":"64"/"seq":"6x"/';                refuse "damaged header: seq '6x'" -- --out hurt --resume
-damage $m 's/"seq":"64"/"seq":"0"/';                 refuse "damaged header: seq '0'" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":"6x"/';                refuse "damaged checkpoint: --seq '6x'" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":"0"/';                 refuse "damaged checkpoint: --seq '0'" -- --out hurt --resume
 damage $m 's/"seq":"64"/"seq":"064"/';               refuse "damaged header" -- --out hurt --resume
-damage $m 's/"seq":"64"/"seq":""/';                  refuse "damaged header: seq ''" -- --out hurt --resume
+damage $m 's/"seq":"64"/"seq":""/';                  refuse "damaged checkpoint: --seq ''" -- --out hurt --resume
 damage $m 's/"heads":"2"/"heads":"3"/';              refuse "not a multiple of --heads 3" -- --out hurt --resume
 damage $m 's/"layout":"RSFE/"layout":"RSXE/';        refuse "'X' is no layout and no variant" -- --out hurt --resume
 damage $m 's/"layout":"RSFE/"layout":"RSSE/';        refuse "damaged header" "anchor.tokens" -- --out hurt --resume
-damage $m 's/"lr":/"lx":/';                          refuse "damaged header: expected ,\"lr\":" -- --out hurt --resume
+damage $m 's/"lr":/"lx":/';                          refuse "damaged header: no lr in its metadata" -- --out hurt --resume
 damage $m 's/"lr":"0.003"/"lr":"0.0030"/';           refuse "damaged header" -- --out hurt --resume
 damage $m 's/"step":"'$long'"/"step":"x00"/';        refuse "damaged header" -- --out hurt --resume
 damage $m 's/"weights":"./"weights":"x/';            refuse "hurt/$m: damaged" -- --out hurt --resume
-damage $m 's/"attnvar":"2"/"attnvar":"3"/';          refuse 'expected' '"attnvar":"2"' -- --out hurt --resume
-damage $m 's/"attnvar":"2",//';                      refuse "has format 1" "from_hf.py" "--init NEW" -- --out hurt --resume
-damage $m 's/"__metadata__"/"__metablabla"/';        refuse "not written by this program" "from_hf.py" -- --out hurt --resume
+damage $m 's/"attnvar":"2"/"attnvar":"3"/';          refuse "is not of format 2" -- --out hurt --resume
+damage $m 's/"attnvar":"2",//';                      refuse "is not of format 2" "from_hf.py hurt --out NEW" -- --out hurt --resume
+damage $m 's/"__metadata__"/"__metablabla"/';        refuse "is not of format 2" "from_hf.py" -- --out hurt --resume
 damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "not of one save" -- --out hurt --resume
 damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "not of one save" -- --out hurt --resume
 damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "damaged header" "anchor.tokems" -- --out hurt --resume
 damage $m 's/32768/32772/g';                         refuse "damaged header" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { head -c "$(($(wc -c < whole/$m) - 4))" whole/$m; printf '\377\377\377\377'; } > hurt/$m
-refuse "anchor token 63 is -1, expected 0 to 255" -- --out hurt --resume
+refuse "hurt/$m: damaged or cut short: its tensors' checksum is" -- --out hurt --resume
 for f in $m optim.safetensors; do
     rm -rf hurt; cp -r whole hurt; size=$(($(wc -c < whole/$f) - 3000))
     { head -c $size whole/$f; printf x; tail -c +$((size + 2)) whole/$f; } > hurt/$f
-    refuse "hurt/$f: damaged: its tensors' checksum is" -- --out hurt --resume
+    refuse "hurt/$f: damaged or cut short: its tensors' checksum is" -- --out hurt --resume
 done
 for size in 0 7 8 100 2000 100000; do
     rm -rf hurt; cp -r whole hurt; head -c $size whole/$m > hurt/$m
     refuse "hurt/$m" -- --out hurt --resume
 done
 rm -rf hurt; cp -r whole hurt; printf 'more' >> hurt/$m
-refuse "more bytes follow" -- --out hurt --resume
+refuse "and then its end" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { printf '\377\377\377\377\377\377\377\177'; tail -c +9 whole/$m; } > hurt/$m
 refuse "not a safetensors file" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; cp text hurt/$m
@@ -244,7 +344,7 @@ refuse "hurt/$m" -- --init hurt
 rm -rf full; cp -r whole full; cp -r full kept
 # 150 blocks of 512 bytes hold the log, not the weights
 ( ulimit -f 150; "$program" --out full --resume --steps $((long + 1)) > out1 2>&1; echo $? > code )
-[ "$(cat code)" -eq 1 ] && grep -q 'optim.safetensors: cannot be written: File too large' out1 && ok=yes || ok=no
+[ "$(cat code)" -eq 1 ] && grep -q 'model.safetensors: cannot be written: File too large' out1 && ok=yes || ok=no
 result $ok "no room on the disk: exit code 1" "$(cat code): $(tail -1 out1)"
 cmp -s full/$m kept/$m && cmp -s full/optim.safetensors kept/optim.safetensors && ok=yes || ok=no
 result $ok "no room on the disk: the checkpoint before is intact" ""

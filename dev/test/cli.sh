@@ -29,8 +29,20 @@ zeros 5000 > in/headerless.bin
 # beyond 2 and 4 GB, with holes for almost all of it: 5.5e8 uint32 tokens, the last one 70000; and text
 { header '\0241\0331\0064\0001\0007\0000\0000\0000\0200\0125\0310\0040'; } > in/huge
 printf '%b' '\0160\0021\0001\0000' | dd of=in/huge bs=4 seek=$((256 + 550000000 - 1)) 2> dd.log
+head -c 5000 in/text > in/hugetext
 head -c 5000 in/text | dd of=in/hugetext bs=1000 seek=5000000 2> dd.log
 rm -f dd.log
+# files that are neither text nor tokens
+mkdir "in/other kinds"
+kind() { { printf "$2"; tail -c +20 in/text; } > "in/other kinds/$1"; }
+kind utf16le '\377\376T\000'; kind utf16be '\376\377\000T'; kind gz '\037\213\010'; kind zip 'PK\003\004'
+kind xz '\3757zXZ\000'; kind zst '\050\265\057\375'; kind bz2 'BZh91AY'; kind pdf '%%PDF-1.4'
+kind npy '\223NUMPY\001\000'; kind safetensors '\150\007\000\000\000\000\000\000{"__metadata__":{'
+printf '%b' "$(bytes_as '\\0000')" > "in/other kinds/bare16"
+printf '%b' "$(bytes_as '\\0000\\0000\\0000')" > "in/other kinds/bare32"
+printf '\303\251t\303\251, \320\264\320\276 \346\227\245\346\234\254 \377 %.0s' $(seq 40) > in/utf8
+head -c 900 in/text > in/part_1.txt; tail -c +901 in/text > in/part_2.txt
+cp in/text "in/it's here.bin"
 before=$(find . | sort)
 
 # accept PART... -- ARGUMENT...: exit code 0, the parts on standard output, nothing on standard error
@@ -110,7 +122,12 @@ refuse "the model needs" "MB of memory and this machine has" "--batch" -- --size
 
 # ---- data files
 refuse "in/none: No such file" "dev/data/austen_train.txt" "--data FILE" -- --data in/none
-refuse "in/none: No such file" -- --data in/text --val in/none
+refuse "in/none: No such file" "--val FILE" -- --data in/text --val in/none
+refuse "in/none: No such file" -- --data in/text in/none
+refuse "unknown option '-x'" -- --data in/text -x
+refuse "unknown option 'in/val'" -- --data in/text --steps 2 in/val
+refuse "--data: more than 256 files" -- --data $(for i in $(seq 257); do echo in/short; done)
+refuse "--accumulate '0'" "from 1" -- --accumulate 0
 refuse "in/folder: Is a directory" "--data FILE" -- --data in/folder
 refuse "/dev/null: the file is empty" -- --data /dev/null
 refuse "in/empty: the file is empty" "--data FILE" -- --data in/empty
@@ -121,12 +138,21 @@ refuse "in/short: 128 tokens, the anchor needs --seq 256" -- --data in/text --va
 refuse "in/none: No such file" -- --data in/text --val in/val --attn fixedseqqk --anchor in/none
 refuse "dev/data/austen_train.txt: No such file" "--data FILE" -- --steps 1
 
+# ---- other kinds of file: the command that makes text of them
+o="in/other kinds"
+for name in utf16le utf16be gz zip xz zst bz2 pdf npy safetensors bare16 bare32; do
+    refuse "$o/$name: is no text: expected UTF-8, or tokens" "python3 prepro_data.py show '$o/$name'" -- --data "$o/$name"
+done
+refuse "$o/gz: is no text" -- --data in/text --val "$o/gz"
+refuse "$o/gz: is no text" -- $little --attn fixedseqqk --anchor "$o/gz"
+refuse "python3 prepro_data.py tokens 'in/it'\\''s here.bin' --from nanogpt" -- --data "in/it's here.bin"
+
 # ---- shards, recall
 refuse "in/headerless.bin" "without llm.c's header" "nanoGPT" "python3 prepro_data.py tokens in/headerless.bin --from nanogpt --out DIR" -- --data in/headerless.bin
 refuse "in/cut: its header counts 600 tokens of 2 bytes, so 2224 bytes" "the file has 2000" -- --data in/cut
 refuse "in/longer: its header counts 600 tokens" "the file has 2225" -- --data in/longer
-refuse "in/version2: version 2" "expected 1" -- --data in/version2
-refuse "in/choices: is a multiple-choice file" "expected text or tokens" -- --data in/choices
+refuse "in/version2: has another version" -- --data in/version2
+refuse "in/choices: is a multiple-choice file" "expected UTF-8, or tokens" -- --data in/choices
 refuse "in/negative: its header counts -1 tokens" -- --data in/negative
 refuse "in/text holds bytes and in/u16 holds tokens" "one kind" -- --data in/text --data in/u16 --val in/val
 refuse "in/u16 holds tokens and in/val holds bytes" -- --data in/u16 --val in/val
@@ -143,9 +169,29 @@ refuse "recall makes its own validation data" -- --data recall --val in/val
 refuse "recall: No such file" -- --data recall --data in/text --val in/val
 refuse "--anchor in/text: no layer is fixedseqqk" -- $little --anchor in/text
 
+# ---- a model that is lost
+dead="--data in/text --val in/val --dim 32 --heads 2 --layers 2 --ffn 48 --seq 32 --batch 4 --eval-batches 1 --sample 0
+      --lr 1000 --warmup 0 --clip 0 --decay 1000"
+refuse "the validation loss is nan" "--lr" -- $dead --steps 3
+
 # ---- a run that cannot go on: the step and the tensor are named
 refuse "step " ": the loss is nan and the gradient of model.embed_tokens.weight" "--lr" -- $little --lr 1000 --warmup 0 --clip 0 --steps 30 --decay 1000
+# ---- output that cannot be written
+if [ -w /dev/full ]; then
+    for words in "--help" "$little"; do
+        "$program" $words > /dev/full 2> "$dir.err" < /dev/null
+        code=$?
+        [ $code -eq 1 ] && grep -q 'cannot write the output: No space left' "$dir.err" && ok=yes || ok=no
+        result $ok "output that cannot be written: $words" "exit code $code: $(cat "$dir.err")"
+    done
+    rm -f "$dir.err"
+fi
+
 # ---- what works
+accept "in/part_1.txt and more: 20000 bytes" "in/val and more: 6000 bytes" -- --data in/part_*.txt --val in/val in/val $tiny --sample 0
+accept "in/part_1.txt and more: 40000 bytes" -- --data=in/part_1.txt in/part_2.txt --val in/val --data in/text $tiny --sample 0
+accept "5 steps of 6 x 16 tokens" -- $little --accumulate 3 --steps 5
+accept "$(printf '\303\251t\303\251, \320\264\320\276 \346\227\245\346\234\254 \357\277\275 ')" -- --data in/text --val in/utf8 $tiny --seq 40 --sample 3
 accept "usage:" "--rope-base" "staticembqk" "bilateral" "1.7b" -- --help
 accept "step     2  val loss" "floors" -- $little
 accept "step     2  val loss" -- $little --size=small --dim 16 --seed=4611686018427387903
@@ -166,6 +212,14 @@ accept "and more: 1200 tokens" -- --data in/u16 --data in/u32 --val in/u16 $tiny
 accept "5000005000 bytes, the first 64 scored" "step     2  val loss" -- --data in/text --val in/hugetext $tiny
 accept "task        recall: 3 pairs, keys 1 to 9, values 10 to 19" "0.1000" "0.3333" "accuracy" -- --data recall --pairs 3 --vocab 20 --seq 20 --steps 2 --attn fixedseqqk
 accept "SSNN" "sample, temperature" -- $little --layers 4 --layout top --attn nonapprox --sample 4
+out=$("$program" $little | sed -n 's/^step     2  val loss \([0-9.]*\)  (\([0-9.]*\) bits a byte)$/\1 \2/p')
+same=$(echo "$out" | awk '{ d = $2 - $1 / log(2); print (NF == 2 && d * d < 4e-8 ? "yes" : "no") }')
+result "$same" "bits a byte are nats / ln 2" "$out"
+"$program" $little --steps 20000 --log-every 10 > "$dir.out" & pid=$!    # paused for longer than it computes
+sleep 0.2; kill -STOP $pid; sleep 1.5; kill -CONT $pid; wait $pid
+grep '^step 20000  loss.* 0:00:00 left$' "$dir.out" > "$dir.last" && same=yes || same=no
+result $same "after the last step no time is left" "$(tail -3 "$dir.out")"
+rm -f "$dir.out" "$dir.last"
 same=yes
 for file in u16 u32; do
     "$program" --data in/$file --val in/$file --vocab 256 --log-every 1 $tiny --threads 1 | grep -o 'loss [0-9.]*' > "$dir.$file"

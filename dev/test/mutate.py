@@ -28,8 +28,8 @@ import time
 from mutations import EQUIVALENT, GROUPS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-EVERY = ["both", "cli", "checkpoint"]       # between them they run all that a mutant has to pass
-SCRIPTS = ["cli", "checkpoint"]
+EVERY = ["both", "cli", "checkpoint", "save"]   # between them they run all that a mutant has to pass
+SCRIPTS = ["cli", "checkpoint", "save"]
 
 # What a group of mutations is to fail first is soon run, so all that counts there is how soon it is
 # compiled (QUICK); all tests together are the soonest done with -O1.
@@ -89,6 +89,7 @@ class Copy:
         shutil.copy(os.path.join(ROOT, "test_attnvar.c"), self.folder)
         os.symlink(os.path.join(ROOT, "dev"), os.path.join(self.folder, "dev"))
         self.env = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", ROUNDS="2",
+                        KILLS="1", CUTS="some",
                         TMPDIR=os.path.join(self.folder, "tmp"))
 
     def has(self, name):
@@ -107,6 +108,8 @@ class Copy:
         if kind in SCRIPTS:
             if not self.has("train_attnvar"):
                 self.compile(SLOW, "train_attnvar.c", "-o", "train_attnvar", "-lm")
+            if kind == "save":
+                return [sys.executable, "dev/test/save.py", "./train_attnvar"]
             return [f"dev/test/{kind}.sh", "./train_attnvar"]
         if kind == "double" and not self.has("test_double"):
             self.compile(QUICK, "test_attnvar.c", "stub.c", "-o", "test_double", "-lm")

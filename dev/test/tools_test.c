@@ -287,27 +287,6 @@ static void draws(void) {
     }
 }
 
-static void utf8(void) {
-    static const char *const cases[][2] = {
-        {"plain\n\ttext", "plain\n\ttext"},
-        {"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
-        {"\xc3", "\xef\xbf\xbd"}, {"\xc3(", "\xef\xbf\xbd("}, {"\x80z", "\xef\xbf\xbdz"},
-        {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},                       // an overlong form
-        {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},       // a surrogate
-        {"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},   // too large
-        {"\xe2\x82\xe2\x82\xac", "\xef\xbf\xbd\xe2\x82\xac"}, {"\x1b[31m", "\xef\xbf\xbd[31m"},
-        {"\xc2\x9b", "\xef\xbf\xbd\xef\xbf\xbd"}, {"\x7f", "\xef\xbf\xbd"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Text out = {0};
-        Utf8 u = {0};
-        for (const char *p = cases[i][0]; *p; p++) utf8_put(&u, (unsigned char)*p, &out);
-        utf8_end(&u, &out);
-        check(strcmp(out.s, cases[i][1]) == 0, "UTF-8, case %zu: '%s'", i, out.s);
-        free(out.s);
-    }
-}
-
 // Text becomes the tokens that Hugging Face's library gives it (dev/golden/bpe/make_ids.js).
 static void tokens_of_text(void) {
     static char text[1 << 15];
@@ -362,7 +341,6 @@ int main(void) {
     percentiles_of();
     features_of();
     draws();
-    utf8();
     tokens_of_text();
     printf("instruments, in double: %d passed, %d failed\n", passed, failed);
     return failed > 0;

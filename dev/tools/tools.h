@@ -176,6 +176,35 @@ static void keep_worst(double *worst, double error) {
     if (!isnan(*worst) && !(error <= *worst)) *worst = error;
 }
 
+// ---- text --------------------------------------------------------------------------------------
+
+// A stream of bytes as UTF-8 that can be shown: a byte that fits no character, and a control
+// character other than tab and newline, becomes U+FFFD.
+typedef struct {
+    char part[4];               // the character that has begun
+    int n, wanted;              // its bytes so far, and in all
+} Utf8;
+
+static void utf8_end(Utf8 *u, Text *out) {                  // a character that was cut short
+    if (u->n) text_add(out, "\xef\xbf\xbd");
+    u->n = 0;
+}
+
+static void utf8_put(Utf8 *u, int byte, Text *out) {
+    int first = u->n == 1 ? (unsigned char)u->part[0] : 0;  // some narrow what may come second
+    int low = first == 0xe0 || first == 0xc2 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    int high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (u->n == 0 || byte < low || byte > high) {           // begins a character
+        bool shown = byte == '\n' || byte == '\t' || (byte >= ' ' && byte < 0x7f);
+        utf8_end(u, out);
+        u->wanted = byte < 0x80 ? shown : byte < 0xc2 || byte > 0xf4 ? 0
+                  : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    }
+    u->part[u->n++] = (char)byte;
+    if (u->wanted == 0) utf8_end(u, out);
+    if (u->n && u->n == u->wanted) text_add(out, "%.*s", u->n, u->part), u->n = 0;
+}
+
 // ---- tokens and their bytes --------------------------------------------------------------------
 
 // What dev/scale/bpe.py writes as tokens.txt: a line a token, its bytes in hexadecimal, then, if it

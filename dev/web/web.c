@@ -83,8 +83,7 @@ int web_start(char *options) {
     inputs = allocate((size_t)s.c.batch * s.c.seq * sizeof *inputs, "a batch");
     targets = allocate((size_t)s.c.batch * s.c.seq * sizeof *targets, "a batch");
     if (data_is_bytes(&val)) survey(&val, false);       // its checksum, for web_save()
-    now = first_state(&s, &data, &val);
-    restore(&model, &s, &data, &now);
+    now = restore(&model, &s, &data, &val);
     double bytes = 4.0 * (double)model.parameters * sizeof(float) + (double)model.activation_bytes
                  + (double)work_bytes(&s.c);
     double all[] = {(double)model.parameters, s.c.vocab, s.c.seq, s.c.batch, s.c.heads, s.steps,
