@@ -2053,13 +2053,14 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     size_t size = (size_t)ftello(s->file);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
+    int version = narrow ? 1 : 7;
     if (!tokens && dot && strcmp(dot, ".bin") == 0)
         fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
              "nanoGPT's uint16, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR; "
              "else --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0], quoted(path));
     wrong = header[0] == MAGIC_CHOICES ? "is a multiple-choice file, for evaluation"
           : !tokens && is_binary(head, got) ? "is no text"
-          : tokens && header[1] != (narrow ? 1 : 7) ? "has another version of llm.c's header" : NULL;
+          : tokens && header[1] != version ? "has another version of llm.c's header" : NULL;
     if (wrong)
         fail("%s: %s: expected UTF-8, or tokens with llm.c's header; what it is, and what converts "
              "it, says: python3 prepro_data.py show %s", path, wrong, quoted(path));
@@ -2074,8 +2075,7 @@ static void shard_open(Shard *s, const char *path, const char *option) {
 
 static void expect_one_kind(const Shard *a, const Shard *b) {
     if (a->kind != b->kind)
-        fail("%s holds %s and %s holds %s: expected files of one kind", a->path, a->kind, b->path,
-             b->kind);
+        fail("%s holds %s and %s holds %s: expected one kind", a->path, a->kind, b->path, b->kind);
 }
 
 // Opens the files whose names are the lines of `files`, given with this option.
@@ -2429,11 +2429,8 @@ static const char *header_value(Header *h, const char *name) {
     return h->value.s;
 }
 
-// Where the header departs from the one expected; its length, if nowhere.
-static size_t header_differs(const Header *h, const Text *expected) {
-    size_t at = 0;
-    while (at < h->text.n && at < expected->n && h->text.s[at] == expected->s[at]) at++;
-    return at;
+static bool header_is(const Header *h, const Text *expected) {
+    return h->text.n == expected->n && memcmp(h->text.s, expected->s, expected->n) == 0;
 }
 
 // Fills the tensors of m from a file with those of model `file`; either may have some that the
@@ -2495,34 +2492,35 @@ static bool finish_save(const char *dir) {
     return flush_folder(dir);
 }
 
-// Saves the model with these metadata. If a file cannot be written, the checkpoint before stays.
-static void checkpoint_save(const Model *m, const char *dir, const char *metadata) {
-    bool ok = true;
-    int i = WEIGHTS;
-    for (; ok && i < RUN_FILES; i += ok) {
-        if (i == LOG) continue;                                 // it is written step by step
-        FILE *f = open_file(path_in(dir, run_files[i], ".tmp").s, "wb");
-        Text header = i == CONFIG ? (Text){0} : header_text(m, i == OPTIM, metadata);
+// Writes one of run_files, the log excepted; whether all of it is on the disk.
+static bool write_file(FILE *f, int file, const Model *m, const char *metadata) {
+    if (!f) return false;
+    if (file == CONFIG) write_config(f, &m->c);
+    else {
+        Text header = header_text(m, file == OPTIM, metadata);
         uint64_t length = header.n;
-        if (f && i == CONFIG) write_config(f, &m->c);
-        else if (f) {
-            fwrite(&length, 8, 1, f), fwrite(header.s, 1, header.n, f);
-            write_tensors(f, m, i == OPTIM);
-        }
-        ok = f && !ferror(f) && flush_file(f);
-        if (f) ok = fclose(f) == 0 && ok;
+        fwrite(&length, 8, 1, f), fwrite(header.s, 1, header.n, f);
+        write_tensors(f, m, file == OPTIM);
         free(header.s);
     }
-    ok = ok && flush_folder(dir) && replace_file(path_in(dir, run_files[WEIGHTS], ".tmp").s,
-                                                 path_in(dir, run_files[WEIGHTS], "").s);
-    if (!ok) {
+    bool ok = !ferror(f) && flush_file(f);
+    return fclose(f) == 0 && ok;
+}
+
+// Saves the model with these metadata. If a file cannot be written, the checkpoint before stays.
+static void checkpoint_save(const Model *m, const char *dir, const char *metadata) {
+    Path from = path_in(dir, run_files[WEIGHTS], ".tmp"), to = path_in(dir, run_files[WEIGHTS], "");
+    int i = WEIGHTS;                                            // the log is written step by step
+    while (i < RUN_FILES && (i == LOG || write_file(
+               open_file(path_in(dir, run_files[i], ".tmp").s, "wb"), i, m, metadata))) i++;
+    if (i < RUN_FILES || !flush_folder(dir) || !replace_file(from.s, to.s)) {
         int error = errno;
         for (int k = 0; k < RUN_FILES; k++) remove(path_in(dir, run_files[k], ".tmp").s);
         fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
              run_files[i % RUN_FILES], strerror(error));
     }
     if (!finish_save(dir))
-        fail("%s: saved, but not all files could be renamed: %s; --resume does it", dir,
+        fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
              strerror(errno));
 }
 
@@ -2892,8 +2890,8 @@ static Checkpoint *checkpoint_open(const char *dir) {
     const char *wrong = header_open(h, path_in(dir, "model.safetensors", ""));
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
     if (strncmp(h->text.s, start, strlen(start)) != 0)
-        fail("%s: is not of format 2, which this program writes; go on by the version that wrote it; "
-             "weights of a standard model, as of Hugging Face's Qwen2, convert by: python3 "
+        fail("%s: is not of format 2, which this program writes; go on by the version that wrote "
+             "it; weights of a standard model, as of Hugging Face's Qwen2, convert by: python3 "
              "dev/tools/from_hf.py %s --out NEW; then --init NEW", h->path.s, quoted(dir));
     k->s = (Settings){.min_lr = -1, .warmup = -1};
     for (const Option *o = options; o < options + OPTIONS; o++) {
@@ -2914,10 +2912,10 @@ static Checkpoint *checkpoint_open(const char *dir) {
     check_config(&k->s.c);
     model_plan(&k->plan, &k->s.c);
     Text kept = metadata(&k->s, &k->state), whole = header_text(&k->plan, false, kept.s);
-    size_t at = header_differs(h, &whole), from = at < 30 ? 0 : at - 30;
-    if (at < h->text.n || at < whole.n)
-        fail("%s: damaged header, from byte %zu on: expected %.60s, found %.60s", h->path.s, at + 8,
-             whole.s + from, h->text.s + from);
+    for (size_t i = 0; !header_is(h, &whole); i++)
+        if (i == h->text.n || i == whole.n || h->text.s[i] != whole.s[i])
+            fail("%s: damaged header: at byte %zu expected %.60s, found %.60s", h->path.s, i + 8,
+                 whole.s + (i < 30 ? 0 : i - 30), h->text.s + (i < 30 ? 0 : i - 30));
     free(kept.s), free(whole.s);
     return k;
 }
@@ -3022,7 +3020,7 @@ static void open_data(Settings *s, Data *train, Data *val) {
     survey(train, bytes || *V <= FLOORS_VOCAB);
     if (s->out || !bytes) survey(val, false);
     int largest = train->largest > val->largest ? train->largest : val->largest;
-    if (!*V && largest >= 1 << 22)
+    if (largest >= 1 << 22)
         fail("%s: its largest token is %d, expected less than %d", s->data, largest, 1 << 22);
     if (!*V) *V = (largest / 64 + 1) * 64;
     train->vocab = val->vocab = *V;
@@ -3182,7 +3180,7 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
     int killed = 0;                                             // between two renames
     for (; killed < 2; killed++) {
         Path path = path_in(s->out, "optim.safetensors", killed ? ".tmp" : "");
-        if (!header_open(&optim, path) && header_differs(&optim, &whole) == whole.n) break;
+        if (!header_open(&optim, path) && header_is(&optim, &whole)) break;
         header_close(&optim);
     }
     if (killed == 2)
@@ -3307,10 +3305,8 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     int simple = 0;
     for (int l = 0; l < m->c.layers; l++) simple += m->c.kind[l] != STANDARD;
     if (simple && simple < m->c.layers) {           // a hybrid: what are its simple layers worth?
-        m->skip = SKIP_BLOCKS;
-        validate("skip blocks", m, val, windows, inputs, targets);
-        m->skip = SKIP_MIXERS;
-        validate("skip mixers", m, val, windows, inputs, targets);
+        m->skip = SKIP_BLOCKS, validate("skip blocks", m, val, windows, inputs, targets);
+        m->skip = SKIP_MIXERS, validate("skip mixers", m, val, windows, inputs, targets);
         m->skip = SKIP_NONE;
     }
     if (log) fclose(log);
