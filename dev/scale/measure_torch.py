@@ -29,7 +29,7 @@ def mean_of(losses):
 
 @torch.no_grad()
 def over_windows(model, val, windows, skip, bytes_each):
-    """Loss over the first windows, and by position. The error is that of the windows' means."""
+    """Loss over the first windows, and by position."""
     B, T, losses, right = model.c.batch, model.c.seq, [], 0
     for first in range(0, windows, B):
         inputs, targets = val.validation_batch(first, min(B, windows - first), T)
@@ -37,7 +37,7 @@ def over_windows(model, val, windows, skip, bytes_each):
         losses.append(loss)
         right += int(hit.sum())
     losses = torch.cat(losses).double()
-    result = {"skip": skip or "none", "tokens": losses.numel(), **mean_of(losses.mean(1))}
+    result = {"skip": skip or "none", "tokens": losses.numel(), **mean_of(losses.flatten())}
     result["perplexity"] = math.exp(min(result["loss"], 700))
     if bytes_each:
         result["bits_per_byte"] = result["loss"] / math.log(2) / bytes_each
@@ -146,9 +146,9 @@ def inspect(model, val, windows=16):
 
     model.block, model.dtype = A.block, torch.float32
     try:
-        for letter, (name, kind, rotates, mixer) in real.items():
+        for letter, (kind, rotates, mixer) in real.items():
             if mixer:
-                A.VARIANTS[letter] = (name, kind, rotates, watched(letter, mixer))
+                A.VARIANTS[letter] = (kind, rotates, watched(letter, mixer))
         for w in range(windows):
             seen.clear()
             model.forward(val.validation_batch(w, 1, c.seq)[0])
@@ -161,7 +161,7 @@ def inspect(model, val, windows=16):
         model.block, model.dtype = kept_block, kept_dtype
     out = []
     for l, letter in enumerate(c.layout):
-        entry = {"layer": l + 1, "variant": A.VARIANTS[letter][0]}
+        entry = {"layer": l + 1, "variant": A.NAMES[letter]}
         if letter != "M":
             raw = dict(zip(NAMES, sums[l].mean(0).tolist()))
             entry.update(raw=raw, normalised=normalised(raw, c.seq, c.heads),

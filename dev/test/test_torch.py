@@ -16,6 +16,7 @@ from types import SimpleNamespace
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "dev", "scale"))
 import torch                                                    # noqa: E402
+import attnvar_files as files                                   # noqa: E402
 import attnvar_torch as A                                       # noqa: E402
 
 GOLDEN = os.path.join(ROOT, "dev", "golden")
@@ -133,7 +134,7 @@ def mixers(dtype, device, tolerance, fast):
             o = A.linear(A.swiglu(leaf["q"], leaf["k"]), leaf["wv"], leaf["bv"])
             inputs = ["q", "k", "wv", "bv"]
         else:
-            _, _, rotates, mixer = A.VARIANTS[A.LETTER[variant]]
+            _, rotates, mixer = A.VARIANTS[files.LETTER[variant]]
             q, k, v = (leaf[x].unflatten(-1, (-1, dh)) for x in "qkv")
             inputs = ["q", "k", "v"]
             if "qgain" in leaf:
@@ -213,14 +214,14 @@ def forms(device, dtype=torch.float32, tolerance=1e-5):
         q, k, v = (torch.randn(r, T, n, dh, device=device, dtype=dtype).requires_grad_()
                    for r, n in ((M, NH), (M, NKV), (R, NKV)))
         up = torch.randn(R, T, NH, dh, device=device, dtype=dtype)
-        mixer = A.VARIANTS[letter][3]
+        mixer = A.VARIANTS[letter][2]
         pairs = []
         for fast in (False, A.FAST):
             o = mixer(q, k, v, fast)
             pairs.append([o, *torch.autograd.grad(o, [q, k, v], up)])
         for name, a, b in zip(("o", "dq", "dk", "dv"), pairs[1], pairs[0]):
-            e = close(a, b, tolerance, f"{A.VARIANTS[letter][0]}: fast = equations, {name}")
-            print(f"{A.VARIANTS[letter][0]:12s} {name:2s} fast against the equations: {e:.1e}")
+            e = close(a, b, tolerance, f"{A.NAMES[letter]}: fast = equations, {name}")
+            print(f"{A.NAMES[letter]:12s} {name:2s} fast against the equations: {e:.1e}")
     # the recurrence of approx needs no new PyTorch
     q, k, v = (torch.randn(2, 700, n, 8, device=device, dtype=dtype).requires_grad_() for n in (4, 2, 2))
     for a, b in zip(*[torch.autograd.grad(o, [q, k, v], torch.ones_like(o)) + (o,) for o in
