@@ -4,12 +4,12 @@ Random numbers, data, checkpoint, options: nothing in here depends on how the mo
 """
 import ctypes
 import json
+import math
 import os
 import re
 import struct
 import sys
 import zlib
-import math
 from types import SimpleNamespace
 
 import torch
@@ -86,7 +86,7 @@ def stream(seed, number):
 
 
 # ------------------------------------------------------------------------------------------------
-# 5  Names: variants and layouts
+# 5  Variants, layouts, tensors by name
 # ------------------------------------------------------------------------------------------------
 
 NAMES = {"S": "standard", "M": "mlp", "A": "approx", "N": "nonapprox", "R": "rndembqk",
@@ -104,6 +104,25 @@ LAYOUTS = {     # which layers l = 1 .. n stay standard
     "last": lambda l, n: l == n,
     "bilateral": lambda l, n: l in (1, n),
 }
+
+
+def declare_tensors(c):
+    """[(name, shape, role)] in the order of the initial values and of the checkpoint."""
+    C, G, V, dh = c.dim, c.ffn, c.vocab, c.dim // c.heads
+    CKV, layer = c.kv_heads * dh, []
+    for name, rows, bias in (("q", C, True), ("k", CKV, True), ("v", CKV, True), ("o", C, False)):
+        layer.append((f"self_attn.{name}_proj.weight", (rows, C), "matrix"))
+        layer += [(f"self_attn.{name}_proj.bias", (rows,), "bias")] if bias else []
+    layer += [(f"self_attn.{x}_norm.weight", (dh,), "gain") for x in "qk" if c.qk_norm]
+    layer = [("input_layernorm.weight", (C,), "gain"), *layer,
+             ("post_attention_layernorm.weight", (C,), "gain"),
+             ("mlp.gate_proj.weight", (G, C), "matrix"), ("mlp.up_proj.weight", (G, C), "matrix"),
+             ("mlp.down_proj.weight", (C, G), "matrix")]
+    tensors = [("model.embed_tokens.weight", (V, C), "matrix")]
+    for l in range(c.layers):
+        tensors += [(f"model.layers.{l}.{name}", *rest) for name, *rest in layer]
+    tensors.append(("model.norm.weight", (C,), "gain"))
+    return tensors + ([("lm_head.weight", (V, C), "matrix")] if c.untied else [])
 
 
 # ------------------------------------------------------------------------------------------------
@@ -289,23 +308,23 @@ def read_anchor(s, train):
 RUN_FILES = ["model.safetensors", "log.csv", "config.json", "optim.safetensors"]    # renamed so
 
 
-def entries(model, optimizer):
-    """[(name, tensor)] of a file."""
+def entries(c, optimizer):
+    """[(name, shape, type)] of a file."""
+    tensors = [(name, shape, "F32") for name, shape, _ in declare_tensors(c)]
     if optimizer:
-        return ([("exp_avg." + name, t) for name, t in model.m.items()]
-                + [("exp_avg_sq." + name, t) for name, t in model.v.items()])
-    anchors = [("anchor.embeds", model.embeds)] if "R" in model.c.layout else []
-    anchors += [("anchor.tokens", model.anchor_tokens)] if "F" in model.c.layout else []
-    return [*model.w.items(), *anchors]
+        return [(moment + name, *rest) for moment in ("exp_avg.", "exp_avg_sq.")
+                for name, *rest in tensors]
+    anchors = [("anchor.embeds", (c.seq, c.dim), "F32")] if "R" in c.layout else []
+    return tensors + anchors + [("anchor.tokens", (c.seq,), "I32")] * ("F" in c.layout)
 
 
-def header_text(model, optimizer, metadata):
-    parts, offset = [], 0
-    for name, t in entries(model, optimizer):
-        end, shape = offset + 4 * t.numel(), ",".join(map(str, t.shape))
-        kind = "F32" if t.is_floating_point() else "I32"
-        parts.append(f',"{name}":{{"dtype":"{kind}","shape":[{shape}],"data_offsets":[{offset},{end}]}}')
-        offset = end
+def header_text(c, optimizer, metadata):
+    parts, at = [], 0
+    for name, shape, kind in entries(c, optimizer):
+        end = at + 4 * math.prod(shape)
+        parts.append(f',"{name}":{{"dtype":"{kind}","shape":[{",".join(map(str, shape))}],'
+                     f'"data_offsets":[{at},{end}]}}')
+        at = end
     text = (f'{{"__metadata__":{{{metadata}}}' + "".join(parts) + "}").encode()
     return text + b" " * (-len(text) % 8)
 
@@ -377,15 +396,15 @@ def checkpoint_save(model, s, state):
     crc = {}
     for optimizer in (False, True):
         crc[optimizer] = 0
-        for _, t in entries(model, optimizer):
-            crc[optimizer] = zlib.crc32(tensor_bytes(t), crc[optimizer])
+        for name, _, _ in entries(model.c, optimizer):
+            crc[optimizer] = zlib.crc32(tensor_bytes(model.tensor(name)), crc[optimizer])
     state.weights, state.moments = f"{crc[False]:08x}", f"{crc[True]:08x}"
 
     def pieces(optimizer):
-        header = header_text(model, optimizer, metadata(s, state))
+        header = header_text(model.c, optimizer, metadata(s, state))
         yield struct.pack("<Q", len(header)) + header
-        for _, t in entries(model, optimizer):
-            yield tensor_bytes(t)
+        for name, _, _ in entries(model.c, optimizer):
+            yield tensor_bytes(model.tensor(name))
 
     path, name = os.path.join(s.out, "model.safetensors"), ""
     try:
@@ -432,13 +451,21 @@ def checkpoint_open(folder):
                                 weights=kept["weights"], moments=kept["moments"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         fail(f"{path}: damaged header: {error}")
+    try:
+        s.layout = layers_of("standard", s.layout, s.layers, False)
+        expected = header_text(s, False, metadata(s, state))
+    except TypeError:
+        expected = None
+    if header[0] != expected:
+        fail(f"{path}: damaged header: its tensors are not those of its settings")
     return s, state
 
 
 def checkpoint_read(model, folder, kept, state, optimizer):
-    """Fills the weights and anchors, or the moments, from the file with the expected header."""
+    """Fills the weights and anchors, or the moments, from the file with the expected header. Anchors
+    that this model lacks are passed over."""
     name = "optim.safetensors" if optimizer else "model.safetensors"
-    expected = header_text(model, optimizer, metadata(kept, state))
+    expected = header_text(kept, optimizer, metadata(kept, state))
     for suffix in ("", ".tmp"):
         path = os.path.join(folder, name + suffix)
         header = read_header(path)
@@ -450,13 +477,19 @@ def checkpoint_read(model, folder, kept, state, optimizer):
     crc, size = 0, os.path.getsize(path) - header[1]
     with open(path, "rb") as file, torch.no_grad():
         file.seek(header[1])
-        for name, t in entries(model, optimizer):
-            data = bytearray(file.read(4 * t.numel()))
-            if len(data) != 4 * t.numel():
+        for name, shape, kind in entries(kept, optimizer):
+            data = bytearray(file.read(4 * math.prod(shape)))
+            crc, size, t = zlib.crc32(data, crc), size - len(data), model.tensor(name)
+            if len(data) != 4 * math.prod(shape):
                 fail(f"{path}: cut short at tensor {name}")
-            crc, size = zlib.crc32(data, crc), size - len(data)
-            kind = torch.float32 if t.is_floating_point() else torch.int32
-            t.copy_(torch.frombuffer(data, dtype=kind).view(t.shape))
+            if t is None:
+                continue
+            if t.shape != shape:
+                fail(f"{path}: {name} belongs to --seq {kept.seq}, not to {model.c.seq}")
+            values = torch.frombuffer(data, dtype=torch.float32 if kind == "F32" else torch.int32)
+            if kind == "I32" and not 0 <= int(values.min()) <= int(values.max()) < model.c.vocab:
+                fail(f"{path}: an anchor token is not in 0 to {model.c.vocab - 1}")
+            t.copy_(values.view(shape))
     wanted = state.moments if optimizer else state.weights
     if f"{crc:08x}" != wanted or size:
         fail(f"{path}: damaged: its tensors have the checksum {crc:08x}, expected {wanted}")
@@ -612,7 +645,7 @@ def settings(words):
         fail("--resume wants to know which run: --out DIR")
     if s.resume and (s.force or s.init):
         fail("--resume goes on with a run, --force and --init start another: give one")
-    s.kept, s.state, s.changes = None, None, []
+    s.given, s.kept, s.state, s.changes = given, None, None, []
     own = "attn" in given or "layout" in given
     if s.resume or s.init:
         take_settings(s, given, own)

@@ -39,8 +39,8 @@ from torch.utils.checkpoint import checkpoint
 
 from attnvar_files import (MODEL_KEYS, NAMES, RANK, RANKS, RECALL_WINDOWS, RNG, STREAM_ANCHOR,
                            STREAM_DATA, STREAM_INIT, STREAM_SAMPLE, checkpoint_open,
-                           checkpoint_read, checkpoint_save, fail, open_data, open_log, open_out,
-                           parse, read_anchor, say, settings, stream)
+                           checkpoint_read, checkpoint_save, declare_tensors, fail, open_data,
+                           open_log, open_out, parse, read_anchor, say, settings, stream)
 
 # ------------------------------------------------------------------------------------------------
 # 3  Layers that every variant shares. Their result has x's type; reductions are float32
@@ -193,25 +193,6 @@ VARIANTS = {    # where q and k come from, RoPE?, mixer
 # 5  The model: its tensors
 # ------------------------------------------------------------------------------------------------
 
-def declare_tensors(c):
-    """[(name, shape, role)] in the order of the initial values and of the checkpoint."""
-    C, G, V, dh = c.dim, c.ffn, c.vocab, c.dim // c.heads
-    CKV, layer = c.kv_heads * dh, []
-    for name, rows, bias in (("q", C, True), ("k", CKV, True), ("v", CKV, True), ("o", C, False)):
-        layer.append((f"self_attn.{name}_proj.weight", (rows, C), "matrix"))
-        layer += [(f"self_attn.{name}_proj.bias", (rows,), "bias")] if bias else []
-    layer += [(f"self_attn.{x}_norm.weight", (dh,), "gain") for x in "qk" if c.qk_norm]
-    layer = [("input_layernorm.weight", (C,), "gain"), *layer,
-             ("post_attention_layernorm.weight", (C,), "gain"),
-             ("mlp.gate_proj.weight", (G, C), "matrix"), ("mlp.up_proj.weight", (G, C), "matrix"),
-             ("mlp.down_proj.weight", (C, G), "matrix")]
-    tensors = [("model.embed_tokens.weight", (V, C), "matrix")]
-    for l in range(c.layers):
-        tensors += [(f"model.layers.{l}.{name}", *rest) for name, *rest in layer]
-    tensors.append(("model.norm.weight", (C,), "gain"))
-    return tensors + ([("lm_head.weight", (V, C), "matrix")] if c.untied else [])
-
-
 class Model:
     """store holds all values, gradients and moments, each of them flat; the tensors are views."""
 
@@ -248,6 +229,15 @@ class Model:
         self.anchors = sorted(last.items(), key=lambda item: -item[1])
         self.fast, self.dtype = FAST, dtype
         self.block, self.head, self.adamw = block, head, adamw
+
+    def tensor(self, name):
+        """By its name in a checkpoint; None for an anchor that this model does not have."""
+        if name.startswith("anchor."):
+            letter, anchor = {"anchor.embeds": ("R", self.embeds),
+                              "anchor.tokens": ("F", self.anchor_tokens)}[name]
+            return anchor if letter in self.c.layout else None
+        moment, _, rest = name.partition(".")
+        return {"exp_avg": self.m, "exp_avg_sq": self.v}.get(moment, {}).get(rest, self.w.get(name))
 
     # --------------------------------------------------------------------------------------------
     # 6  The model forward
@@ -577,8 +567,35 @@ def describe(s, model, data, val):
         say(f"validation  {val.paths[0]}: {val.n} {val.kind}; chance {math.log(s.vocab):.4f}")
 
 
+def restore(model, s, data):
+    """Before a run starts or goes on: the anchor, and all that the checkpoint has."""
+    if "F" in s.layout and not s.resume:
+        model.anchor_tokens.copy_(read_anchor(s, data))
+    if not s.kept:
+        return
+    folder = s.out if s.resume else s.init
+    checkpoint_read(model, folder, s.kept, s.state, False)
+    if "anchor" in s.given:                     # not the checkpoint's
+        kept = model.anchor_tokens.clone()
+        model.anchor_tokens.copy_(read_anchor(s, data))
+        if s.resume and not torch.equal(kept, model.anchor_tokens):
+            fail(f"--anchor {s.anchor}: is not the run's anchor: leave it out")
+    if not s.resume:
+        return
+    for mine, theirs, role, option in zip(s.content, (s.state.train, s.state.val),
+                                          ("training", "validation"), ("data", "val")):
+        if mine != theirs:
+            fail(f"{s.out}: the run's {role} data are {theirs} (tokens, checksum), these are {mine}: "
+                 f"give the run's own, wherever they are now: --{option} FILE")
+    if s.state.step > s.steps:
+        fail(f"{s.out}: step {s.state.step} is done, --steps {s.steps} is less")
+    checkpoint_read(model, folder, s.kept, s.state, True)
+
+
 def one_run(words, device):
     s = settings(words)
+    if RANKS > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     lock = open_out(s) if s.out and RANK == 0 else None
     if RANKS > 1:
         dist.barrier()                          # the folder is there, and no other's
@@ -587,19 +604,7 @@ def one_run(words, device):
     c = SimpleNamespace(**{key: getattr(s, key) for key in MODEL_KEYS})
     model = Model(c, s.seed, device)
     model.fast, model.dtype = FAST and not s.explicit, torch.bfloat16 if s.bf16 else torch.float32
-    if "F" in s.layout and not s.resume:
-        model.anchor_tokens.copy_(read_anchor(s, data))
-    if s.kept:
-        folder = s.out if s.resume else s.init
-        checkpoint_read(model, folder, s.kept, s.state, False)
-        if s.resume:
-            for mine, theirs, option in zip(s.content, (s.state.train, s.state.val), ("data", "val")):
-                if mine != theirs:
-                    fail(f"{s.out}: the run's data are {theirs} (tokens, checksum), these are {mine}: "
-                         f"give the run's own, wherever they are now: --{option} FILE")
-            if s.state.step > s.steps:
-                fail(f"{s.out}: step {s.state.step} is done, --steps {s.steps} is less")
-            checkpoint_read(model, folder, s.kept, s.state, True)
+    restore(model, s, data)
     describe(s, model, data, val)
     if s.compile:
         model.block, model.head, model.adamw = compiled()
@@ -650,8 +655,6 @@ def main(words):
     if "threads" in given:
         torch.set_num_threads(given["threads"])
     device = choose_device(given.get("device"))
-    if RANKS > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     if "runs" not in given:
         return one_run(words, device)
     if len(given) > 1 and set(given) - {"runs", "device", "threads"}:

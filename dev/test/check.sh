@@ -108,6 +108,10 @@ part_experiments() {
     check "the report: verdicts, pages, damaged input" python3 dev/test/test_report.py
     check "models of Hugging Face: losses, refusals, damage" python3 dev/test/test_hf.py
 }
+part_scale() {
+    check "builds for PyTorch's model" make -s train_attnvar
+    check "attnvar_torch.py: golden vectors, losses, checkpoints, processes, refusals" dev/test/scale.sh ./train_attnvar
+}
 part_mpi() {
     check "builds for MPI" make -s train_attnvar
     check "several processes: losses, repetition, resuming, refusals" dev/test/mpi.sh ./train_attnvar

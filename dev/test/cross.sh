@@ -8,7 +8,7 @@
 # a run that is killed on one of the two, goes on on the other, is killed there and ends on the first.
 # The last line is "cross: N passed, N failed, N skipped".
 set -u
-LC_ALL=C.UTF-8 OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2 WINEDEBUG=-all NODE_NO_WARNINGS=1
+LC_ALL=C.UTF-8 OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 WINEDEBUG=-all NODE_NO_WARNINGS=1
 export LC_ALL OMP_WAIT_POLICY OMP_NUM_THREADS WINEDEBUG NODE_NO_WARNINGS
 root=$(cd "$(dirname "$0")/../.." && pwd)
 all="makefile refused stacks musl tcc i386 aarch64 armhf riscv64 windows wasm macos-arm64 macos-x86_64"
@@ -121,11 +121,11 @@ target_refused() {
 
 target_stacks() {       # threads as small as musl's, and less: 64 KB
     tree; targets="train_attnvar test_attnvar"; build
-    OMP_STACKSIZE=64k
+    OMP_STACKSIZE=64k OMP_NUM_THREADS=2
     export OMP_STACKSIZE
     try "threads of 64 KB" ./test_attnvar threads
     tests ./test_attnvar
-    try "THREAD_LIMIT" env OMP_THREAD_LIMIT=1 ./train_attnvar --steps 1 --sample 0
+    try "OMP_THREAD_LIMIT" env OMP_THREAD_LIMIT=1 ./train_attnvar --steps 1 --sample 0
     said ', 1 thread,' || die "OMP_THREAD_LIMIT=1: $(head -n 1 log)"
     ok="$gradient gradients, $golden golden vectors"
 }
@@ -135,6 +135,12 @@ native() {      # native [RUNNER]: builds, tests, trains
     build "$@"
     tests $runner ./test_attnvar$suffix
     trains $runner ./train_attnvar$suffix
+    case "$*" in *NO_OMP*) ;; *)
+        try "two threads" $runner ./train_attnvar$suffix $small $texts --steps 6 --threads 2 --out two
+        try "one thread" $runner ./train_attnvar$suffix $small $texts --steps 6 --threads 1 --out one
+        try "two threads: other weights" cmp one/model.safetensors two/model.safetensors
+        losses="$losses, two threads as one" ;;
+    esac
     ok="$gradient gradients, $golden golden vectors, $losses"
 }
 runner= suffix=

@@ -225,6 +225,16 @@ def locks():
     result(again.returncode == 0, "after a kill -9 nothing blocks the next", again.stderr)
 
 
+def no_locks():
+    """A file system without locks (NFS without its daemon): a note, not a hang, not an error."""
+    strace = shutil.which("strace")
+    if strace and not subprocess.run([strace, "-o", "trace", "true"], capture_output=True).returncode:
+        done = run(*SMALL, "--steps", "1", "--out", "unlocked", strace=[
+            strace, "-f", "-o", "trace", "-e", "trace=fcntl", "-e", "inject=fcntl:error=ENOLCK"])
+        result(done.returncode == 0 and "note: unlocked cannot be locked (No locks available)" in done.stdout,
+               "no locks on the file system", done.stdout[-300:] + done.stderr)
+
+
 def main():
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     seed = int(os.environ.get("SEED", "1"))
@@ -235,6 +245,7 @@ def main():
             with open(f"{root}/dev/data/{source}.txt", "rb") as file, open(name, "wb") as out:
                 out.write(file.read(5000))
         locks()
+        no_locks()
         cuts()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
             if KILLS:
