@@ -1,6 +1,13 @@
 # What the shell tests share, to be read with `.` by a script that is called with a PROGRAM: it runs
 # in a new temporary folder, $dir; $root is the project's.
 set -u
+# A shell that starts with SIGHUP ignored (nohup, some CI) cannot undo that, and neither can what it
+# starts; Python can.
+if [ -n "$(sh -c 'kill -HUP $$; echo ignored')" ] && command -v python3 > /dev/null; then
+    exec python3 -c 'import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])' sh "$0" "$@"
+fi
 LC_ALL=C
 OMP_WAIT_POLICY=passive         # threads that wait for each other sleep: kind to a busy machine
 export LC_ALL OMP_WAIT_POLICY

@@ -236,6 +236,8 @@ def no_locks():
 
 
 def main():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)       # also where nohup or CI ignores them
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     seed = int(os.environ.get("SEED", "1"))
     with tempfile.TemporaryDirectory() as folder:
