@@ -387,8 +387,11 @@ static void edge_tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
     float whole[MR * NR];
     if (n > VL) tile(whole, NR, NULL, 0, a, m, b, K, NV);
     else        tile(whole, NR, NULL, 0, a, m, b, K, 1);
-    for (int i = 0; i < m; i++, c += ldc, c0 += c0 ? ldc0 : 0)
-        for (int j = 0; j < n; j++) c[j] = c0 ? c0[j] + whole[i * NR + j] : whole[i * NR + j];
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            float sum = whole[i * NR + j];
+            c[i * ldc + j] = c0 ? c0[i * ldc0 + j] + sum : sum;
+        }
 }
 
 #ifndef COUNT_FLOPS             // dev/tools/inspect_attnvar.c counts what is really multiplied
@@ -2800,6 +2803,7 @@ static void parse(const Settings *defaults, int argc, char **argv, char **given)
         Text lines = {0};
         char **text = &given[o - options];
         if (o->type == LIST && *text) text_add(&lines, "%s\n%s", *text, value);
+        if (lines.s && strchr(*text, '\n')) free(*text);            // a text that was made here
         *text = lines.s ? lines.s : value;
     }
 }
