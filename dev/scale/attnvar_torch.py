@@ -8,19 +8,19 @@
 
 Options, layouts, data, random streams, initial weights, windows, schedule, log and checkpoint are
 train_attnvar's: a run that one program began the other resumes, and dev/tools read what this one
-trained. Read it beside the C file; the chapters have its numbers, and chapter 2, the matrix product,
-is PyTorch's. Gradients are autograd's.
+trained. Read it beside the C file: the chapters have its numbers, chapter 2, the matrix product, is
+PyTorch's, and 1, 8 and 9 stand in attnvar_files.py. Gradients are autograd's.
 
 Options of its own:
     --device NAME   cuda, mps or cpu [the first that is there]
     --explicit      every map is written out, as the equations say: the reference, also taken where
                     PyTorch (before 2.0) has no scaled_dot_product_attention
-    --bf16          matrix products and what lies between them in bfloat16; weights, residual stream,
-                    norms, scores of nonapprox, loss, AdamW and validation stay float32
+    --bf16          matrix products in bfloat16; weights, residual stream, norms, loss, AdamW,
+                    validation and nonapprox's scores stay float32
     --compile       torch.compile fuses each block, the loss and AdamW
 
-On a GPU a step is recorded once as a CUDA graph and replayed. Losses are fetched from there when they
-are shown or saved, so a step that is not finite ends the run at the next line of progress.
+On one GPU a step is recorded as a CUDA graph and replayed. Losses are fetched when they are shown
+or saved, so a step that is not finite ends the run at the next line of progress.
 With torchrun every process takes its rows of each batch (no more processes than --batch); gradients
 are summed, so N processes train as one does. Needs Python 3.8 and torch 1.13 or later.
 """
@@ -249,7 +249,8 @@ class Model:
         (B, T), table = tokens.shape, self.w["model.embed_tokens.weight"]
         rows, alive = [table[tokens]], [] if skip else self.anchors
         for kind, _ in alive:
-            rows.append((self.embeds if kind == RANDOM_ANCHOR else table[self.anchor_tokens])[None, :T])
+            anchor = self.embeds if kind == RANDOM_ANCHOR else table[self.anchor_tokens]
+            rows.append(anchor[None, :T])
         e = h = torch.cat(rows) if alive else rows[0]
         for l, letter in enumerate(self.c.layout):
             if hidden is not None:
@@ -260,8 +261,9 @@ class Model:
             source = [kind for kind, _ in alive].index(VARIANTS[letter][0]) + B \
                 if VARIANTS[letter][0] in (RANDOM_ANCHOR, TEXT_ANCHOR) and not skipped else None
             stay = B + sum(last > l for _, last in alive)
-            h = self.block(h, e if letter == "E" else None, self.layer[l], self.angles, letter, source,
-                           stay, self.c.heads, skipped == "mixers", self.fast, dtype or self.dtype)
+            h = self.block(h, e if letter == "E" else None, self.layer[l], self.angles, letter,
+                           source, stay, self.c.heads, skipped == "mixers", self.fast,
+                           dtype or self.dtype)
         return h[:B]
 
     def losses(self, tokens, targets, skip=None, dtype=None):
@@ -342,7 +344,7 @@ def coefficients(s, t, lr):
 
 def adamw(w, g, m, v, decays, norm, step, root, shrink, beta1, beta2, clip, eps=1e-8):
     """All tensors at once; m and v are moments of the clipped gradient.
-        w -= lr (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay w)       decay on matrices only"""
+        w -= lr (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay w)    decay on matrices only"""
     if clip > 0:
         g = g * torch.where(norm > clip, clip / norm, torch.ones_like(norm))
     m.mul_(beta1).add_(g, alpha=1 - beta1)
@@ -379,8 +381,8 @@ def evaluate(model, val, windows, skip=None):
 def validate(what, model, val, windows, skip=None):
     loss, accuracy = evaluate(model, val, windows, skip)
     if not math.isfinite(loss):
-        fail(f"{what}: the validation loss is {loss}: not finite; what was saved before stays; try a "
-             "lower --lr or a longer --warmup")
+        fail(f"{what}: the validation loss is {loss}: not finite; what was saved before stays; try "
+             "a lower --lr or a longer --warmup")
     say(f"{what}  val loss {loss:.4f}" + (f"  accuracy {accuracy:.4f}" if val.pairs else
         f"  ({loss / math.log(2):.4f} bits a byte)" if val.kind == "bytes" else
         f"  (perplexity {math.exp(loss):.2f})"))
@@ -440,7 +442,8 @@ class Trainer:
         self.interrupted, self.began = 0, time.monotonic()
         recorded = recorded and device.type == "cuda" and RANKS == 1
         before = model.store.clone() if recorded else None
-        self.add_batch, self.update = Launch(self._add_batch, recorded), Launch(self._update, recorded)
+        self.add_batch = Launch(self._add_batch, recorded)
+        self.update = Launch(self._update, recorded)
         if recorded:
             model.store.copy_(before)
             self.loss.zero_()
@@ -479,7 +482,8 @@ class Trainer:
         self.kept.append((t, lr, self.report.clone()))
 
     def fetch(self):
-        """(step, loss, lr, norm, tokens/s) of each step since the last call; was a process stopped?"""
+        """(step, loss, lr, norm, tokens/s) of each step since the last call; the signal that stops
+        the run, or 0."""
         values = torch.stack([report for _, _, report in self.kept]).tolist()
         now, names = time.monotonic(), list(self.model.w)
         rate = len(values) * self.s.accumulate * self.s.batch * self.s.seq / (now - self.began)
@@ -491,11 +495,13 @@ class Trainer:
                      f"{abs(norms[at])}: not finite; try a lower --lr or a longer --warmup")
             rows.append((t, loss, lr, norm, rate))
         self.kept = []
-        return rows, int(values[-1][2]) if RANKS > 1 else self.interrupted
+        if RANKS > 1 and not values[-1][2]:             # until all know, none of them stops
+            return rows, 0
+        return rows, self.interrupted or (signal.SIGTERM if values[-1][2] else 0)
 
 
 def train(model, s, data, val):
-    """Trains, logs, validates, saves. (loss of the last validation, of skip blocks, of skip mixers)"""
+    """Trains, logs, validates, saves."""
     windows = RECALL_WINDOWS if val.pairs else (val.n - 1) // s.seq
     wanted = s.eval_batches * s.batch
     windows = windows if not wanted else wanted if val.pairs else min(windows, wanted)
@@ -504,7 +510,8 @@ def train(model, s, data, val):
     rng, first = RNG(state.rng), state.step
     log = open_log(s, first) if s.out and RANK == 0 else None
     if first:
-        say(f"resumed after step {first}" + ("; changed: " + ", ".join(s.changes)) * bool(s.changes))
+        changed = "; changed: " + ", ".join(s.changes) if s.changes else ""
+        say(f"resumed after step {first}{changed}")
     trainer = Trainer(model, s, data) if first < s.steps else None
     caught = [signal.signal(n, lambda number, _: setattr(trainer, "interrupted", number))
               for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] if trainer else []
@@ -523,8 +530,8 @@ def train(model, s, data, val):
         _, loss, lr, norm, rate = rows[-1]
         if line:
             left = int((time.monotonic() - start) / (step - first) * (s.steps - step))
-            say(f"step {step:5d}  loss {loss:.4f}  lr {lr:.2e}  norm {norm:6.3f}  {rate:7.0f} tokens/s  "
-                f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left")
+            say(f"step {step:5d}  loss {loss:.4f}  lr {lr:.2e}  norm {norm:6.3f}  {rate:7.0f} "
+                f"tokens/s  {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left")
         score = validate(f"step {step:5d}", model, val, windows) if done or measured else None
         if log:
             cells = ["%d,%.6f,%.6e,%.6f,%.0f," % row for row in rows]
@@ -536,15 +543,17 @@ def train(model, s, data, val):
             os.fsync(log.fileno())
             checkpoint_save(model, s, state)
         if stopped:
-            say(f"\ninterrupted after step {step}, " + (f"saved in {s.out}; to go on: --out {s.out} "
-                "--resume" if s.out else "without --out nothing is saved"))
-            sys.exit(128 + min(stopped, 64))
+            say(f"\ninterrupted after step {step}, " + (f"saved in {s.out}; to go on: --out "
+                f"{shlex.quote(s.out)} --resume" if s.out else "without --out nothing is saved"))
+            if RANKS > 1:
+                dist.barrier()                  # a process that ends may take the others with it
+            sys.exit(128 + stopped)
         trainer.began = time.monotonic()
     for number, action in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), caught):
         signal.signal(number, action)
     if first == s.steps:
         validate(f"step {first:5d}", model, val, windows)
-    if "S" in s.layout and set(s.layout) != {"S"}:      # a hybrid: what are its simple layers worth?
+    if "S" in s.layout and set(s.layout) != {"S"}:  # a hybrid: what are its simple layers worth?
         validate("skip blocks", model, val, windows, "blocks")
         validate("skip mixers", model, val, windows, "mixers")
 
@@ -553,17 +562,19 @@ def describe(s, model, data, val):
     counts = ", ".join(f"{s.layout.count(x)} {NAMES[x]}" for x in NAMES if x in s.layout)
     how = [str(model.store.device), "bf16" if s.bf16 else "float32"] + ["compile"] * s.compile
     how += [f"{RANKS} processes"] * (RANKS > 1) + ["explicit"] * (not model.fast)
-    say(f"layers      {s.layout}  ({counts}), seed {s.seed}; {', '.join(how)}, torch {torch.__version__}")
-    say(f"shape       dim {s.dim}, heads {s.heads}, kv-heads {s.kv_heads}, ffn {s.ffn}, seq {s.seq}, batch "
-        f"{s.batch}" + f" x {s.accumulate}" * (s.accumulate > 1) + ", qk-norm" * s.qk_norm
-        + ", untied" * s.untied)
+    how.append(f"torch {torch.__version__}")
+    say(f"layers      {s.layout}  ({counts}), seed {s.seed}; {', '.join(how)}")
+    say(f"shape       dim {s.dim}, heads {s.heads}, kv-heads {s.kv_heads}, ffn {s.ffn}, seq "
+        f"{s.seq}, batch {s.batch}" + f" x {s.accumulate}" * (s.accumulate > 1)
+        + ", qk-norm" * s.qk_norm + ", untied" * s.untied)
     say(f"parameters  {model.parameters}")
     if data.pairs:
-        say(f"task        recall: {s.pairs} pairs; {s.steps} steps of {s.batch * s.accumulate} x {s.seq} "
-            "tokens")
+        say(f"task        recall: {s.pairs} pairs; {s.steps} steps of {s.batch * s.accumulate} x "
+            f"{s.seq} tokens")
     else:
-        say(f"training    {data.paths[0]}{' and more' * (len(data.paths) > 1)}: {data.n} {data.kind}, "
-            f"vocabulary {s.vocab}; {s.steps} steps of {s.batch * s.accumulate} x {s.seq} tokens")
+        more = " and more" * (len(data.paths) > 1)
+        say(f"training    {data.paths[0]}{more}: {data.n} {data.kind}, vocabulary {s.vocab}; "
+            f"{s.steps} steps of {s.batch * s.accumulate} x {s.seq} tokens")
         say(f"validation  {val.paths[0]}: {val.n} {val.kind}; chance {math.log(s.vocab):.4f}")
 
 
@@ -585,8 +596,8 @@ def restore(model, s, data):
     for mine, theirs, role, option in zip(s.content, (s.state.train, s.state.val),
                                           ("training", "validation"), ("data", "val")):
         if mine != theirs:
-            fail(f"{s.out}: the run's {role} data are {theirs} (tokens, checksum), these are {mine}: "
-                 f"give the run's own, wherever they are now: --{option} FILE")
+            fail(f"{s.out}: the run's {role} data are {theirs} (tokens, checksum), these are "
+                 f"{mine}: give the run's own, wherever they are now: --{option} FILE")
     if s.state.step > s.steps:
         fail(f"{s.out}: step {s.state.step} is done, --steps {s.steps} is less")
     checkpoint_read(model, folder, s.kept, s.state, True)
@@ -643,8 +654,8 @@ def choose_device(name):
             name = f"cuda:{local}"
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        fail(f"--device {name}: {str(error).splitlines()[0]}: expected cuda, mps or cpu, as this machine "
-             "has")
+        fail(f"--device {name}: {str(error).splitlines()[0]}: expected cuda, mps or cpu, as this "
+             "machine has")
 
 
 def main(words):
@@ -656,9 +667,13 @@ def main(words):
         torch.set_num_threads(given["threads"])
     device = choose_device(given.get("device"))
     if "runs" not in given:
-        return one_run(words, device)
+        one_run(words, device)
+        if RANKS > 1:
+            dist.destroy_process_group()
+        return
     if len(given) > 1 and set(given) - {"runs", "device", "threads"}:
-        fail("--runs FILE: the options of a run stand in its line; beside --runs only --device, --threads")
+        fail("--runs FILE: the options of a run stand in its line: beside --runs only --device and "
+             "--threads")
     try:
         with open(given["runs"]) as file:
             lines = [shlex.split(line, comments=True) for line in file]

@@ -122,7 +122,7 @@ part_exercises() {
 
 # The longest first, so that no core is idle in the end.
 parts="sanitized_tests sanitized_tools clang gcc sanitized_gcc sanitized_clang experiments mutations
-       exercises ports learning saving mpi tokens notes"
+       exercises ports learning scale saving mpi tokens notes"
 
 if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     dir=$(mktemp -d) || exit 1
