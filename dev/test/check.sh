@@ -136,7 +136,7 @@ if [ "${1:-}" = --one ]; then           # one part, called by the loop below
     exit 0
 fi
 for part in "$@"; do
-    case " $parts " in *" $part "*) ;; *) echo "no part '$part': expected some of $parts"; exit 1 ;; esac
+    case " $(echo $parts) " in *" $part "*) ;; *) echo "no part '$part': expected some of $parts"; exit 1 ;; esac
 done
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
