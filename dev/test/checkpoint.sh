@@ -138,6 +138,8 @@ refuse "are not of one save (step $((long + 1)))" "--init pair" -- --out pair --
 
 # ---- refusals
 refuse "holds a run already" "whole/model.safetensors" "--resume" "--force" -- $little --out whole
+mkdir looped && ln -s model.safetensors looped/model.safetensors         # it is there, but cannot be opened
+refuse "holds a run already" "looped/model.safetensors" -- $little --out looped
 refuse "--resume wants to know which run: --out DIR" -- --resume
 refuse "give one" -- --out whole --resume --force
 refuse "give one" -- --out whole --resume --init whole
