@@ -220,6 +220,7 @@ const all = {
     const binary = Buffer.alloc(50000);
     for (let i = 0; i < binary.length; i++) binary[i] = (i * i + 7 * i) % 256;
     fs.writeFileSync(path.join(folder, 'binary.dat'), binary);
+    fs.writeFileSync(path.join(folder, 'latin.txt'), Buffer.from('Ein Satz mit Umlauten: \u00e4\u00f6\u00fc. '.repeat(1000), 'latin1'));
     const big = Buffer.from('The quick brown fox jumps over the lazy dog, and \u00e9\u00e8 follow. '.repeat(340000)).subarray(0, 20000000);
     fs.writeFileSync(path.join(folder, 'big.txt'), big);
     const choose = async (file) => {
@@ -228,11 +229,15 @@ const all = {
       await browser.send('DOM.setFileInputFiles', {nodeId, files: [path.join(folder, file)]});
       await browser.until(`attnvar.lab.ownName === '${file}'`, 30);
     };
-    await choose('binary.dat');
+    await choose('latin.txt');
     const says = await browser.run('document.getElementById("own-says").textContent');
     await browser.run('attnvar.play()');
     await browser.until(allDone, 60);
     check(/not UTF-8/.test(says) && !(await errors()).length, 'a text that is not UTF-8 is read as bytes, and the page says so', says);
+    await choose('binary.dat');
+    await browser.run('attnvar.play()');
+    await browser.until(allDone, 60);
+    check((await errors()).length > 0 && (await errors()).every((e) => /not text|no text/.test(e)), 'a file that is no text: the program\'s message is shown', JSON.stringify(await errors()));
     await choose('big.txt');
     const bigSays = await browser.run('document.getElementById("own-says").textContent');
     await browser.run('attnvar.play()');
