@@ -21,7 +21,7 @@ END
 chmod +x torch_program
 program=$dir/torch_program
 cp "$root/dev/data/austen_val.txt" text
-task="--steps 10 --warmup 2 --lr 0.003 --sample 0 --eval-every 5"
+task="--steps 10 --warmup 2 --lr 0.03 --sample 0 --eval-every 5"
 small="--dim 16 --heads 2 --ffn 32 --seq 16 --batch 4 --data text $task"
 recall="--size recall --data recall --layers 2 --layout NS --batch 3 $task"
 
@@ -31,7 +31,8 @@ expect() {      # expect WHAT COMMAND...: the command succeeds; its output is sh
     if "$@" > said 2>&1; then result yes "$what" ""; else result no "$what" "$(tail -n 5 said)"; fi
 }
 
-# same TOLERANCE LOG LOG: both have the same steps; loss, norm and validation differ by no more
+# same TOLERANCE LOG LOG: both have the same steps; losses differ by no more, norms of gradients, which can
+# be large, by no more than ten times this part of them
 same() {
     "$python" - "$@" << 'END'
 import csv, sys
@@ -42,7 +43,8 @@ for x, y in zip(a, b):
     assert x["lr"] == y["lr"] and bool(x["val_loss"]) == bool(y["val_loss"]), (x, y)
     for name in ("loss", "gradient_norm", "val_loss"):
         if x[name]:
-            worst = max(worst, abs(float(x[name]) - float(y[name])))
+            a, b = float(x[name]), float(y[name])
+            worst = max(worst, abs(a - b) / (10 * a if name == "gradient_norm" else 1))
 print("largest difference", worst)
 sys.exit(not worst <= tolerance)
 END
@@ -153,7 +155,7 @@ refuse "step 10 is done" -- --out whole --resume --steps 5
 cp -r whole damaged
 "$python" -c '
 data = bytearray(open("damaged/model.safetensors", "rb").read())
-data[-len(data) // 2] ^= 1
+data[-5000] ^= 1
 open("damaged/model.safetensors", "wb").write(data)'
 refuse "checksum" -- --out damaged --resume --steps 12
 RANK=0 WORLD_SIZE=5

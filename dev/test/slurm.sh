@@ -11,16 +11,17 @@ fi
 set -- "$(dirname "$0")/../../train_attnvar"
 . "$(dirname "$0")/lib.sh"
 
-# The cluster: munged (who is who), slurmctld (the queue), slurmd (the node: this machine, 2 CPUs).
+# The cluster: munged (who is who), slurmctld (the queue), slurmd (the node: this machine, 2 CPUs; and a
+# second one, also this machine, in a partition of its own).
 # They stay in the foreground, children of this script, so that it can wait for their end; setsid
 # keeps a signal to the script's group from them, since they are needed to cancel the jobs.
 chmod 755 "$dir"                # munged wants its socket to be reachable by everybody
 mkdir cluster cluster/state cluster/spool
 cluster=$dir/cluster
 set -- $(python3 -c 'import socket
-a, b = socket.socket(), socket.socket()
-for s in (a, b): s.bind(("127.0.0.1", 0))
-print(a.getsockname()[1], b.getsockname()[1])')
+a, b, c = socket.socket(), socket.socket(), socket.socket()
+for s in (a, b, c): s.bind(("127.0.0.1", 0))
+print(a.getsockname()[1], b.getsockname()[1], c.getsockname()[1])')
 cat > cluster/slurm.conf << END
 ClusterName=test
 SlurmctldHost=$(hostname -s)(127.0.0.1)
@@ -43,13 +44,15 @@ ReturnToService=2
 MailProg=/bin/true
 MessageTimeout=2
 StateSaveLocation=$cluster/state
-SlurmdSpoolDir=$cluster/spool
+SlurmdSpoolDir=$cluster/spool/%n
 SlurmctldPidFile=$cluster/slurmctld.pid
-SlurmdPidFile=$cluster/slurmd.pid
+SlurmdPidFile=$cluster/slurmd.%n.pid
 SlurmctldLogFile=$cluster/slurmctld.log
-SlurmdLogFile=$cluster/slurmd.log
+SlurmdLogFile=$cluster/slurmd.%n.log
 NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+NodeName=second NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$3 CPUs=2 State=UNKNOWN
+PartitionName=main Nodes=$(hostname -s) Default=YES MaxTime=INFINITE State=UP
+PartitionName=both Nodes=ALL MaxTime=INFINITE State=UP
 END
 SLURM_CONF=$cluster/slurm.conf
 export SLURM_CONF
@@ -64,7 +67,7 @@ until_true() {
         sleep 0.2
     done
 }
-node_idle() { sinfo --noheader --format=%t | grep -qx idle; }
+node_idle() { sinfo --noheader --partition=both --format='%t %D' | grep -qx 'idle 2'; }
 queue_empty() { [ -z "$(squeue --noheader)" ]; }
 
 daemons=
@@ -91,8 +94,11 @@ daemons=$!
 until_true 10 test -S cluster/munge.socket
 setsid slurmctld -D > cluster/slurmctld.out 2>&1 &
 daemons="$! $daemons"
-setsid slurmd -D > cluster/slurmd.out 2>&1 &
-daemons="$! $daemons"
+for node in "$(hostname -s)" second; do
+    mkdir "cluster/spool/$node"
+    setsid slurmd -D -N "$node" > "cluster/slurmd.$node.out" 2>&1 &
+    daemons="$! $daemons"
+done
 if ! until_true 20 node_idle; then
     echo "FAIL  the cluster does not start"
     tail -n 5 cluster/*.log cluster/*.out
@@ -114,8 +120,8 @@ sweep() {
     what=$1
     shift
     "$python" "$root/dev/experiments/deconstruct.py" quick --steps 120 --threads 1 \
-        --only standard-uniform --only mlp-even --only tiny-approx-uniform --only nonapprox-uniform \
-        --only rndembqk-even --only fixedseqqk-even "$@" > said 2>&1
+        --only tiny-standard-uniform --only tiny-mlp-even --only tiny-approx-uniform \
+        --only tiny-nonapprox-uniform --only tiny-rndembqk-even --only tiny-fixedseqqk-even "$@" > said 2>&1
     code=$?
 }
 # same A B: both folders hold the same results, but for the time they took
@@ -234,6 +240,42 @@ one "mended"
 says "1 runs: 1 done" "!failed      "
 threads=$(tail -n 1 one/results.csv | sed 's/.*,//' | tr -d '\r')
 [ "$threads" = 2 ] && result yes || result no "--cpus-per-task=2" "threads: $threads"
+
+# dev/scale/train.sbatch: one process, two on a node, two on each of two nodes: the same losses. The second
+# is stopped on its way, as before a time limit; the same command goes on.
+torch=
+for one in "${ATTNVAR_PYTHON:-python3}" /usr/bin/python3; do
+    [ -z "$torch" ] && "$one" -c 'import torch' 2> /dev/null && torch=$one
+done
+train() {       # train FOLDER OPTION...: submits a run of 60 steps; the options are sbatch's
+    what="train.sbatch, $*" folder=$1
+    shift
+    (cd "$root" && PYTHON=$torch sbatch --output="$dir/$folder.log" --cpus-per-task=1 "$@" dev/scale/train.sbatch --device cpu \
+        --layers 2 --layout RN --dim 16 --heads 2 --ffn 32 --seq 32 --batch 4 --steps 60 --eval-every 0 --sample 0 \
+        --data "$dir/text" --out "$dir/$folder") > said 2>&1
+}
+losses() { cut -d, -f1,2 "$1/log.csv" | sed 's/,\(.\{6\}\).*/ \1/'; }      # four decimals
+if [ -z "$torch" ]; then
+    echo "note: no Python with torch here, so train.sbatch is not tested"
+else
+    train one_process --wait
+    says "Submitted batch job"
+    train two_processes --ntasks-per-node=2
+    job=$(sed -n 's/.*job //p' said)
+    begun() { [ "$(wc -l < two_processes/log.csv)" -ge 5 ]; } 2> /dev/null
+    until_true 90 begun
+    scancel --signal=TERM "$job"
+    until_true 60 queue_empty
+    [ -e two_processes/model.safetensors ] && [ "$(wc -l < two_processes/log.csv)" -lt 61 ]
+    [ $? -eq 0 ] && result yes || result no "a job that is stopped saves" "$(tail -n 3 two_processes.log)"
+    train two_processes --ntasks-per-node=2 --wait
+    train four_processes --partition=both --nodes=2 --ntasks-per-node=2 --wait
+    grep -q '4 processes' four_processes.log && result yes || result no "four processes" "$(tail -n 3 four_processes.log)"
+    for folder in two_processes four_processes; do
+        [ "$(losses $folder)" = "$(losses one_process)" ] && [ "$(losses one_process | wc -l)" -eq 61 ]
+        [ $? -eq 0 ] && result yes || result no "$folder: the losses of one" "$(tail -n 3 $folder.log)"
+    done
+fi
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
