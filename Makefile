@@ -8,7 +8,7 @@
 #   make clean                             make fuzz    random input, needs clang
 #   make bench      how fast it is beside OpenBLAS and PyTorch; make bench-quick: in a minute
 #   make cross      other systems, those that a Linux machine can compile for or run: dev/README.md
-#   make mutate     do the tests notice mistakes? 200 of them, one at a time
+#   make mutate     do the tests notice mistakes? 348 of them, one at a time
 #   make static     static analysis (gcc, clang-tidy, cppcheck)
 #   make dynamic    memory and races while it runs (valgrind, thread sanitizer)
 #   make readme-check   README's commands, run; what it says they print, compared
