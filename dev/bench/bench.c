@@ -14,7 +14,8 @@ read the tables. Rules that all of them keep:
   - The first calls of a block warm up caches and wake threads; they are not counted.
   - Before two products are compared for speed, their results are compared.
   - The libraries choose their kernels themselves: variables of the shell that would choose for them
-    are removed. A kernel of OpenBLAS with narrower vectors than this program's is not compared with.
+    are removed. Where OpenBLAS does not know the processor and takes a kernel with narrower vectors
+    than this program's, it is told to take one that has them; otherwise it is not compared with.
 Numbers are printed for people; the last lines, `key: number` or `key: n/a`, for programs. */
 
 #pragma GCC diagnostic ignored "-Wunused-function"      // of the included file only a part is used
@@ -190,6 +191,7 @@ typedef void Sgemm64(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float
 static Sgemm *sgemm;
 static Sgemm64 *sgemm64;
 static char openblas_text[512];
+static bool told, too_narrow;           // told which kernel to take; its vectors are narrower than ours
 
 // Removes what the shell tells the libraries, PyTorch's among them, about kernels and threads.
 static void clear_environment(void) {
@@ -252,9 +254,11 @@ static bool openblas_use(void *library, const char *file) {
             snprintf(name, sizeof name, "%sopenblas_get_corename%s", before, after);
             const char *kernel = find_symbol(&get_name, library, name) ? get_name() : "unknown";
             bool narrow = kernel_bytes(kernel) < (int)VECTOR_BYTES;
-            snprintf(openblas_text, sizeof openblas_text, "%s: kernel %s%s; %s", file, kernel,
+            snprintf(openblas_text, sizeof openblas_text, "%s: kernel %s%s%s; %s", file, kernel,
+                     told ? ", as it is told: its own choice has narrower vectors" : "",
                      narrow ? ", whose vectors are narrower than this program's: what compares "
                               "with it is n/a (see --openblas)" : "", config);
+            too_narrow = narrow;
             if (narrow) sgemm = NULL, sgemm64 = NULL;
             return true;
         }
@@ -264,6 +268,20 @@ static bool openblas_use(void *library, const char *file) {
 
 static bool openblas_there(void) { return sgemm || sgemm64; }
 
+// The library names its kernel once it is loaded, and takes another only before. So a child process
+// loads it and looks.
+static void openblas_widen(const char *file) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+        _exit(library && openblas_use(library, file) && too_narrow);
+    }
+    if (child < 0 || waitpid(child, &status, 0) < 0 || !WIFEXITED(status)) return;
+    told = WEXITSTATUS(status) == 1;
+    if (told) setenv("OPENBLAS_CORETYPE", VECTOR_BYTES == 64 ? "SkylakeX" : "Haswell", 1);
+}
+
 // Its idle threads spin for 2^28 clock ticks, a tenth of a second, unless told before it is loaded.
 static void openblas_open(void) {
     static const char *const names[] = {
@@ -272,6 +290,7 @@ static void openblas_open(void) {
         "/usr/local/opt/openblas/lib/libopenblas.dylib"};
     setenv("OPENBLAS_THREAD_TIMEOUT", "20", 1);
     if (opt.openblas) {
+        openblas_widen(opt.openblas);
         void *library = dlopen(opt.openblas, RTLD_NOW | RTLD_LOCAL);
         if (!library) bench_fail("--openblas %s: cannot be loaded: %s", opt.openblas, dlerror());
         if (!openblas_use(library, opt.openblas))
@@ -280,6 +299,7 @@ static void openblas_open(void) {
         return;
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        openblas_widen(names[i]);
         void *library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
         if (library && openblas_use(library, names[i])) return;
     }
