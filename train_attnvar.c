@@ -431,7 +431,8 @@ static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
 }
 
 // c is divided into a grid of at most `count` units of whole tiles, all of one size but the last.
-// Returns the size with the fewest tiles and, of these, the least of a and b to read.
+// Returns the size that costs least: its multiply-adds, the rows of a to pack, the columns of b to
+// read.
 typedef struct { int down, across; } Unit;
 static Unit unit_size(int M, int N, int count) {
     Unit best = {0, 0};
@@ -440,7 +441,7 @@ static Unit unit_size(int M, int N, int count) {
         int width = count / height;
         int i = ((M + MR - 1) / MR + height - 1) / height * MR;
         int j = (whole_panels(N) / NR + width - 1) / width * NR;
-        double cost = 1e6 * i * j + i + j;
+        double cost = (double)i * j + 16 * i + 4 * j;
         if (cost < least) least = cost, best = (Unit){i, j};
     }
     return best;
