@@ -3,9 +3,9 @@
 This file trains a small Qwen2.5-style language model. Each layer's attention is one of seven
 variants: standard attention, or one of six that relax one of its four design principles, after
 "Deconstructing Attention" (Xue, Moosavi, Aletras, arXiv 2510.11602). The forward and the backward
-pass of every variant are written out; no library computes anything. It is a reference: C11,
-libm, the libc of a POSIX.1-2008 system or of MinGW-w64 and, if there, OpenMP; gcc and clang make it
-fast. No framework: one model, one optimizer, float32, CPU.
+pass of every variant are written out; no library computes anything. One model, one optimizer,
+float32, on the CPU. It is C11 and needs libm, the libc of a POSIX.1-2008 system or of MinGW-w64
+and, if there, OpenMP; gcc and clang make it fast.
 
     build   make            (or: cc -O3 train_attnvar.c -o train_attnvar -lm)
     run     ./train_attnvar                                       standard attention, every layer
@@ -44,8 +44,8 @@ Map of this file
 
 Notation; a comment's own definition of a letter takes precedence
     B   batch: sequences a step            V   vocabulary
-    R   rows: the batch, then the anchor rows of rndembqk and fixedseqqk that layers after this one
-        need; Rin: those that enter it; Rmax: the first layer's Rin; M: rows with their own q and k
+    R   rows: the batch, then the anchor rows of rndembqk and fixedseqqk that later layers need;
+        Rin: rows that enter a layer; Rmax: the first layer's; M: rows with their own q and k
     T   positions in a sequence            N   = R*T or B*T, positions in all
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
@@ -69,10 +69,7 @@ One block, the Qwen2.5 decoder layer; the variants change only the two lines mar
        +-> RMSNorm -+-> Wgate -> SiLU -+
        |            +-> Wup -------- (times)
        +<------------------- Wdown <---+
-       h of the next block; after the last: RMSNorm, then the head (the embedding table, if tied)
-
-All tensors are float32. The tests compile this file a second time with `float` defined as `double`
-to compare every gradient with finite differences, so no code here may assume 4 bytes. */
+       h of the next block; after the last: RMSNorm, then the head (the embedding table, if tied) */
 
 #define _DEFAULT_SOURCE         // POSIX.1-2008 beside C11, as glibc and musl name it,
 #define _DARWIN_C_SOURCE        // and macOS
@@ -97,18 +94,15 @@ to compare every gradient with finite differences, so no code here may assume 4 
 #ifdef _WIN32                   // MinGW-w64; declared here, for <windows.h> takes many names
 __declspec(dllimport) int __stdcall MoveFileExA(const char *, const char *, unsigned long);
 __declspec(dllimport) int __stdcall SetConsoleOutputCP(unsigned);
-__declspec(dllimport) unsigned __stdcall GetACP(void);
 #include <sys/locking.h>
 #define mkdir(path, mode) mkdir(path)
 #define fsync(file) _commit(file)
 #define rename(from, to) (MoveFileExA(from, to, 9) ? 0 : (errno = EACCES))      // replaces, waits
 #define aligned_alloc(to, bytes) malloc(bytes)      // right, if slower
-
 #define sysconf(name) 0L        // not known; a lack of memory is noticed when it is allocated
-
 #define SIGHUP SIGBREAK
 __attribute__((constructor)) static void begin(void) {      // binary files; a UTF-8 console
-    _fmode = _O_BINARY, SetConsoleOutputCP(GetACP());
+    _fmode = _O_BINARY, SetConsoleOutputCP(65001);
 }
 #elif defined F_FULLFSYNC       // macOS, where fsync stops at the drive's own memory
 #define fsync(file) (fcntl(file, F_FULLFSYNC) && fsync(file))
@@ -128,8 +122,8 @@ static void omp_set_num_threads(int n) { (void)n; }
 #elif FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
 #error "float arithmetic would be rounded otherwise than float: on x86 add -msse2 -mfpmath=sse"
 #endif
-typedef float float32;      // 4 bytes on disk, also in the tests' double build
-#ifdef ATTNVAR_DOUBLE       // only the tests set it: from here on every float is a double
+typedef float float32;      // 4 bytes on disk, also where the tests make every float a double to
+#ifdef ATTNVAR_DOUBLE       // compare gradients with finite differences: no code assumes 4 bytes
 #define float double
 #endif
 
@@ -232,9 +226,8 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-// The RNG is splitmix64 (Steele, Lea, Flood 2014): one 64-bit state, so it is one line to port and
-// one number to save. From state 1 its first outputs are 0x910a2dec89025cc1, 0xbeeb8da1658eec67,
-// 0xf893a2eefb32555e.
+// The RNG is splitmix64 (Steele, Lea, Flood 2014); one 64-bit number is its whole state. From state
+// 1 its first outputs are 0x910a2dec89025cc1, 0xbeeb8da1658eec67, 0xf893a2eefb32555e.
 static uint64_t random_u64(uint64_t *state) {
     uint64_t z = (*state += 0x9e3779b97f4a7c15u);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -243,9 +236,7 @@ static uint64_t random_u64(uint64_t *state) {
 }
 
 // Uniform in [0, 1): the top 53 bits.
-static double random_uniform(uint64_t *state) {
-    return (double)(random_u64(state) >> 11) * 0x1p-53;
-}
+static double random_uniform(uint64_t *state) { return (random_u64(state) >> 11) * 0x1p-53; }
 
 // N(0, 1) by Box and Muller, the cosine half; two uniforms a draw. 1 - u is in (0, 1].
 static double random_normal(uint64_t *state) {
@@ -267,16 +258,14 @@ static uint64_t random_stream(uint64_t seed, int stream) {
 //     c = c0 + a b        a (M,K), b (K,N), c (M,N)
 //
 // Every projection, the head and the blocks of attention call this. It is fast for four reasons.
-//   - Registers. An MR x NR tile of c stays in registers. Each step adds the outer product
-//     a[:,k] b[k,:] to it: MR + NR loads feed MR*NR multiply-adds.
-//   - Packing. Panels of NR columns of b are copied first, so that the inner loop reads with stride
-//     one; any orientation of b and any right edge (zeros beyond N) become the same case. Panels of
-//     MR rows of a are copied if more than FEW panels of b use them (2, if a is transposed: its
-//     rows lie far apart in memory), else read where they lie.
+//   - Registers hold an MR x NR tile of c. Each step adds the outer product a[:,k] b[k,:] to it:
+//     MR + NR loads feed MR*NR multiply-adds.
+//   - Packing first copies b into panels of NR columns: the inner loop reads with stride one, and
+//     any orientation and any right edge (zeros beyond N) become the same case. Panels of MR rows
+//     of a are copied too if more than FEW panels of b use them (2, if a is transposed).
 //   - Blocks. KC rows of a panel of b stay in the first cache (16 KB with AVX2) while GROUP panels
 //     of a, from the second (48 KB), pass by. K beyond KC is handled in later passes.
-//   - Threads. They pack a block of b together. Then each takes one unit of c, some tiles, after
-//     another, so that a thread which is held up takes fewer.
+//   - Threads pack a block of b together; then each takes one unit of c, some tiles, after another.
 // Each element of c is c0, plus the sum over the first KC of k, plus that over the next KC, and so
 // on, whoever computes it: the result does not depend on the number of threads.
 // ------------------------------------------------------------------------------------------------
@@ -301,12 +290,10 @@ enum { VL = VECTOR_BYTES / sizeof(float), NV = 2, NR = NV * VL };
 #ifdef __GNUC__
 typedef float vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias));
 #define INLINE inline __attribute__((always_inline))
-#define PREFETCH(p) __builtin_prefetch(p, 1)
 #define FOR_TESTS __attribute__((unused))       // only the tests call this function
 #else
 typedef float vec;
 #define INLINE inline
-#define PREFETCH(p) ((void)0)
 #define FOR_TESTS
 #endif
 
@@ -346,12 +333,8 @@ static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
 
 // Thread t's part, of nt, of packing b (K,N): panel j holds columns j*NR .. j*NR + NR-1, as (K,NR).
 static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
-    int deep = (K + KC - 1) / KC, pieces = (N + NR - 1) / NR * deep;
-    for (int piece = t; piece < pieces; piece += nt) {
-        int j = piece / deep * NR, k = piece % deep * KC;
-        pack(panels + (size_t)j * K + (size_t)k * NR, transpose(view(b, k, j)),
-             min_int(NR, N - j), min_int(KC, K - k), NR);
-    }
+    for (int j = t * NR; j < N; j += nt * NR)
+        pack(panels + (size_t)j * K, transpose(view(b, 0, j)), min_int(NR, N - j), K, NR);
 }
 
 // One tile: m <= MR rows, of nv vecs each, of c = c0 + a b. a (m,K) is read through its strides
@@ -362,10 +345,7 @@ static INLINE void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat 
     vec acc[MR][NV] = {{(vec){0}}};
     const float *row[MR];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) {
-        row[i] = a.p + min_int(i, m - 1) * a.rs;
-        PREFETCH(c + i * ldc);                  // so that c is there when the sums are
-    }
+    for (int i = 0; i < MR; i++) row[i] = a.p + min_int(i, m - 1) * a.rs;
     for (size_t k = 0; k < K * a.cs; k += a.cs, b += NR)
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++)
@@ -438,11 +418,10 @@ static Unit unit_size(int M, int N, int count) {
     Unit best = {0, 0};
     double least = INFINITY;
     for (int height = 1; height <= count; height++) {
-        int width = count / height;
-        int i = ((M + MR - 1) / MR + height - 1) / height * MR;
-        int j = (whole_panels(N) / NR + width - 1) / width * NR;
-        double cost = (double)i * j + 16 * i + 4 * j;
-        if (cost < least) least = cost, best = (Unit){i, j};
+        int rows = height * MR, columns = count / height * NR;
+        Unit u = {(M + rows - 1) / rows * MR, (N + columns - 1) / columns * NR};
+        double cost = (double)u.down * u.across + 16 * u.down + 4 * u.across;
+        if (cost < least) least = cost, best = u;
     }
     return best;
 }
@@ -537,11 +516,11 @@ static void add_column_sums(float *out, const float *a, const float *b, const fl
     for (int c0 = 0; c0 < C; c0 += LANES) {
         float sum[LANES] = {0};
         int width = min_int(LANES, C - c0);
-        for (size_t n = 0; n < N; n++) {
-            const float *x = a + n * C + c0, *y = b ? b + n * C + c0 : NULL;
-            if (y) for (int c = 0; c < width; c++) sum[c] += x[c] * y[c] * r[n];
-            else   for (int c = 0; c < width; c++) sum[c] += x[c];
-        }
+        for (size_t n = 0; n < N; n++)
+            for (int c = 0; c < width; c++) {
+                size_t e = n * C + c0 + c;
+                sum[c] += b ? a[e] * b[e] * r[n] : a[e];
+            }
         for (int c = 0; c < width; c++) out[c0 + c] += sum[c];
     }
 }
@@ -875,30 +854,29 @@ typedef struct {
     float *side;                // (QB, dh rounded up to NR)
 } Work;
 static Work *work;              // one a thread
-static float *packed_heads[3];  // (rows,NKV, head_floats) each
+enum { HEADS_KT, HEADS_K, HEADS_V, HEADS };      // k', k; v in the forward pass, v' in the backward
+static float *packed_heads[HEADS];      // (R,NKV, head_floats) each
 
 static size_t head_floats(int T, int dh) {
     size_t across = (size_t)T * whole_panels(dh), down = (size_t)dh * whole_panels(T);
     return across > down ? across : down;
 }
 
-// Panels of each head of x (rows,T,NKV,dh), as the b of a product: x (T,dh), or x' (dh,T).
-static float *pack_heads(int slot, const float *x, int rows, bool transpose, const Mix *m) {
-    float *out = packed_heads[slot];
-    size_t size = head_floats(m->T, m->dh), step = (size_t)m->NKV * m->dh;
-#pragma omp parallel for collapse(2)
-    for (int r = 0; r < rows; r++) {
-        for (int kv = 0; kv < m->NKV; kv++) {
-            Mat head = {x + at(r, 0, kv, m, m->NKV), transpose ? 1 : step, transpose ? step : 1};
-            pack_panels(out + ((size_t)r * m->NKV + kv) * size, head, transpose ? m->dh : m->T,
-                        transpose ? m->T : m->dh, 0, 1);
-        }
-    }
-    return out;
+static float *packed_head(int slot, int r, int kv, const Mix *m) {
+    return packed_heads[slot] + ((size_t)r * m->NKV + kv) * head_floats(m->T, m->dh);
 }
 
-static const float *packed_head(const float *packed, int r, int kv, const Mix *m) {
-    return packed + ((size_t)r * m->NKV + kv) * head_floats(m->T, m->dh);
+// Panels of each head of x (R,T,NKV,dh), as the b of a product: x (T,dh), or x' (dh,T).
+static void pack_heads(int slot, const float *x, int R, bool turned, const Mix *m) {
+#pragma omp parallel for collapse(2)
+    for (int r = 0; r < R; r++) {
+        for (int kv = 0; kv < m->NKV; kv++) {
+            Mat head = rows(x + at(r, 0, kv, m, m->NKV), (size_t)m->NKV * m->dh);
+            float *to = packed_head(slot, r, kv, m);
+            if (turned) pack_panels(to, transpose(head), m->dh, m->T, 0, 1);
+            else        pack_panels(to, head, m->T, m->dh, 0, 1);
+        }
+    }
 }
 
 // Blocks are independent: each thread takes the next one, the longest first.
@@ -907,7 +885,7 @@ static void attend_forward(float *o, float *stat, const float *q, const float *k
     int blocks = (m.T + QF - 1) / QF, served = m.R / m.M;       // rows that one map serves
     size_t C = (size_t)m.NH * m.dh;
     float s = (float)(1 / sqrt((double)m.dh));
-    const float *kt = pack_heads(0, k, m.M, true, &m), *vp = pack_heads(1, v, m.R, false, &m);
+    pack_heads(HEADS_KT, k, m.M, true, &m), pack_heads(HEADS_V, v, m.R, false, &m);
 #pragma omp parallel for collapse(3) schedule(dynamic)
     for (int b = 0; b < blocks; b++) {
         for (int r = 0; r < m.M; r++) {
@@ -916,7 +894,7 @@ static void attend_forward(float *o, float *stat, const float *q, const float *k
                 int keys = i0 + n, ld = whole_panels(keys);
                 float *map = work[omp_get_thread_num()].map;
                 multiply(map, ld, NULL, 0, rows(q + at(r, i0, h, &m, m.NH), C),         // q k'
-                         packed_head(kt, r, kv, &m), m.dh, n, ld, m.dh);
+                         packed_head(HEADS_KT, r, kv, &m), m.dh, n, ld, m.dh);
                 for (int i = 0; i < n; i++) {
                     int seen = i0 + i + 1;                  // a query sees the keys up to itself
                     float *row = map + (size_t)i * ld;
@@ -925,7 +903,7 @@ static void attend_forward(float *o, float *stat, const float *q, const float *k
                 }
                 for (int user = r * served; user < (r + 1) * served; user++) {   // z o = (z A) v
                     float *ou = o + at(user, i0, h, &m, m.NH);
-                    multiply(ou, C, NULL, 0, rows(map, ld), packed_head(vp, user, kv, &m),
+                    multiply(ou, C, NULL, 0, rows(map, ld), packed_head(HEADS_V, user, kv, &m),
                              m.T, n, m.dh, keys);
                     for (int i = 0; i < n; i++) {
                         float rz = stat[stat_at(r, i0 + i, h, &m) + 1];
@@ -946,8 +924,8 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
     int blocks = (m.T + QB - 1) / QB, served = m.R / m.M, group = m.NH / m.NKV;
     size_t C = (size_t)m.NH * m.dh, CKV = (size_t)m.NKV * m.dh;
     float s = (float)(1 / sqrt((double)m.dh));
-    const float *kt = pack_heads(0, k, m.M, true, &m), *vt = pack_heads(1, v, m.R, true, &m);
-    const float *kp = pack_heads(2, k, m.M, false, &m);
+    pack_heads(HEADS_KT, k, m.M, true, &m), pack_heads(HEADS_V, v, m.R, true, &m);
+    pack_heads(HEADS_K, k, m.M, false, &m);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int r = 0; r < m.M; r++) {
         for (int kv = 0; kv < m.NKV; kv++) {
@@ -960,12 +938,12 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                 float *map = mine->map, *dmap = mine->dmap;
                 // in the forward this was map = q k', A = weigh(map), so now the map is made again
                 const float *qi = q + at(r, i0, h, &m, m.NH);
-                multiply(map, ld, NULL, 0, rows(qi, C), packed_head(kt, r, kv, &m), m.dh,
+                multiply(map, ld, NULL, 0, rows(qi, C), packed_head(HEADS_KT, r, kv, &m), m.dh,
                          n, ld, m.dh);
                 for (int user = first; user <= last; user++)                     // dA = g v'
                     multiply(dmap, ld, user > first ? dmap : NULL, ld,
                              rows(g + at(user, i0, h, &m, m.NH), C),
-                             packed_head(vt, user, kv, &m), m.dh, n, ld, m.dh);
+                             packed_head(HEADS_V, user, kv, &m), m.dh, n, ld, m.dh);
                 for (int i = 0; i < n; i++) {
                     int seen = i0 + i + 1;
                     float *row = map + (size_t)i * ld, *drow = dmap + (size_t)i * ld, c = 0;
@@ -988,7 +966,7 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                 // in the forward this was map = q k', so now dq = dmap k, dk += dmap' q
                 float *dkr = dk + at(r, 0, kv, &m, m.NKV);
                 multiply(dq + at(r, i0, h, &m, m.NH), C, NULL, 0, rows(dmap, ld),
-                         packed_head(kp, r, kv, &m), m.T, n, m.dh, keys);
+                         packed_head(HEADS_K, r, kv, &m), m.T, n, m.dh, keys);
                 pack_panels(mine->side, rows(qi, C), n, m.dh, 0, 1);
                 multiply(dkr, CKV, add ? dkr : NULL, CKV, transposed(dmap, ld),
                          mine->side, n, keys, m.dh, n);
@@ -1587,7 +1565,7 @@ static size_t work_bytes(const Config *c) {
 static void make_work(const Config *c) {
     int nt = omp_get_max_threads();
     panels = allocate((2 * BLOCK + (size_t)nt * GROUP * MR * KC) * sizeof(float), "packed panels");
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < HEADS; i++)
         packed_heads[i] = allocate(heads_floats(c) * sizeof(float), "packed heads");
     work = allocate(nt * sizeof *work, "the threads");
     for (int t = 0; t < nt; t++) {
@@ -1601,7 +1579,7 @@ static void free_work(int nt) {
     for (int t = 0; t < nt; t++) {
         free(work[t].map), free(work[t].dmap), free(work[t].side);
     }
-    for (int i = 0; i < 3; i++) free(packed_heads[i]);
+    for (int i = 0; i < HEADS; i++) free(packed_heads[i]);
     free(panels), free(work);
     work = NULL;
 }
