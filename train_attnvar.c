@@ -605,18 +605,16 @@ static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const flo
 // x (R,T,H,dh), in place; cs (T,dh/2,2) holds cosines and sines. With sign = -1 it turns back,
 // which is also the backward pass: the inverse of a rotation is its transpose.
 static void rope(float *x, const float *cs, int sign, int R, int T, int H, int dh) {
-#pragma omp parallel for collapse(2)
-    for (int r = 0; r < R; r++) {
-        for (int t = 0; t < T; t++) {
-            const float *angle = cs + (size_t)t * dh;
-            for (int h = 0; h < H; h++) {
-                float *lo = x + (((size_t)r * T + t) * H + h) * dh, *hi = lo + dh / 2;
-                for (int a = 0; a < dh / 2; a++) {
-                    float cosine = angle[2 * a], sine = (float)sign * angle[2 * a + 1];
-                    float p = lo[a], q = hi[a];
-                    lo[a] = p * cosine - q * sine;
-                    hi[a] = q * cosine + p * sine;
-                }
+#pragma omp parallel for
+    for (int n = 0; n < R * T; n++) {
+        const float *angle = cs + (size_t)(n % T) * dh;
+        for (int h = 0; h < H; h++) {
+            float *lo = x + ((size_t)n * H + h) * dh, *hi = lo + dh / 2;
+            for (int a = 0; a < dh / 2; a++) {
+                float cosine = angle[2 * a], sine = (float)sign * angle[2 * a + 1];
+                float p = lo[a], q = hi[a];
+                lo[a] = p * cosine - q * sine;
+                hi[a] = q * cosine + p * sine;
             }
         }
     }
@@ -625,25 +623,17 @@ static void rope(float *x, const float *cs, int sign, int R, int T, int H, int d
 // SwiGLU: y = SiLU(gate) * up, SiLU(x) = x sigmoid(x).   all (N,F)
 static void swiglu_forward(float *y, const float *gate, const float *up, size_t N, int F) {
 #pragma omp parallel for
-    for (size_t n = 0; n < N; n++) {
-        const float *a = gate + n * F, *b = up + n * F;
-        float *out = y + n * F;
-        for (int f = 0; f < F; f++) out[f] = a[f] * sigmoid(a[f]) * b[f];
-    }
+    for (size_t e = 0; e < N * F; e++) y[e] = gate[e] * sigmoid(gate[e]) * up[e];
 }
 
 // dgate = dy up SiLU'(gate), dup = dy SiLU(gate); SiLU'(x) = sg (1 + x (1 - sg)), sg = sigmoid(x)
 static void swiglu_backward(float *dgate, float *dup, const float *dy, const float *gate,
                             const float *up, size_t N, int F) {
 #pragma omp parallel for
-    for (size_t n = 0; n < N; n++) {
-        const float *a = gate + n * F, *b = up + n * F, *d = dy + n * F;
-        float *da = dgate + n * F, *db = dup + n * F;
-        for (int f = 0; f < F; f++) {
-            float sg = sigmoid(a[f]), df = d[f];
-            da[f] = df * b[f] * sg * (1 + a[f] * (1 - sg));
-            db[f] = df * a[f] * sg;
-        }
+    for (size_t e = 0; e < N * F; e++) {
+        float sg = sigmoid(gate[e]), d = dy[e];
+        dgate[e] = d * up[e] * sg * (1 + gate[e] * (1 - sg));
+        dup[e] = d * gate[e] * sg;
     }
 }
 
