@@ -1521,8 +1521,8 @@ static void test_extreme_training(void) {
         Run r;
         run_open(&r, &c, 3);
         for (int l = 0; l < 2; l++)
-            for (size_t e = 0; e < r.m.layer[l].wq->size; e++)
-                r.m.layer[l].wq->w[e] *= 40, r.m.layer[l].wk->w[e] *= 40;
+            for (size_t e = 0; e < r.m.layer[l].q.w->size; e++)
+                r.m.layer[l].q.w->w[e] *= 40, r.m.layer[l].k.w->w[e] *= 40;
         AdamW a = {0.9, 0.99, 1e-8, 0.01, 1};
         for (int n = 0; n < 16; n++) r.inputs[n] = n * 5 % 16, r.targets[n] = n * 7 % 16;
         double first = 0, loss = 0, least = 1e300;     // the largest score, where it was smallest
@@ -1531,7 +1531,7 @@ static void test_extreme_training(void) {
             if (step == 1) first = loss;
             double largest = 0;
             for (int i = 0; i < 8; i++) {               // a key's score, or the query's with itself
-                const float *q = r.m.layer[1].q + i * 16, *k = r.m.layer[1].k + i * 16;
+                const float *q = r.m.layer[1].q.out + i * 16, *k = r.m.layer[1].k.out + i * 16;
                 double x = 0;
                 for (int e = 0; e < 16; e++)
                     x += (double)q[e] * (double)k[e] / 4 * (kind == NONAPPROX ? 1 / (1 + exp(-(double)q[e])) : 1);
@@ -1582,8 +1582,10 @@ const ErrorClass *float_errors(int *count) {
 static bool zero_is_right(const Model *m, const Tensor *t) {
     for (int l = 0; l < m->c.layers; l++) {
         const Layer *L = &m->layer[l];
-        bool qk = t == L->wq || t == L->bq || t == L->wk || t == L->bk || t == L->qnorm || t == L->knorm;
-        bool norm = t == L->qnorm || t == L->knorm;
+        char mixer[64];
+        snprintf(mixer, sizeof mixer, "model.layers.%d.self_attn.", l);
+        bool norm = strncmp(t->name, mixer, strlen(mixer)) == 0 && strstr(t->name, "_norm.");
+        bool qk = norm || t == L->q.w || t == L->q.b || t == L->k.w || t == L->k.b;
         if (qk && m->c.seq == 1 && m->c.kind[l] != MLP) return true;
         if (norm && m->c.kind[l] == MLP) return true;
     }
@@ -2062,7 +2064,7 @@ static void test_memory(void) {
     omp_set_num_threads(3);
     size_t three = work_bytes(&c);
     omp_set_num_threads(before);
-    bool scratch = three > one && (three - one) % 2 == 0 && (three - one) / 2 >= map_floats(&c) * sizeof(float);
+    bool scratch = three > one && (three - one) % 2 == 0 && (three - one) / 2 >= scratch_floats(&c).map * sizeof(float);
     check(m.mixer_bytes == mixers * sizeof(float) && m.chunk == 256 && scratch, "memory report",
           "mixers %zu bytes, expected %zu; logits of %d positions, expected 256; scratch %zu, with three threads %zu",
           m.mixer_bytes, mixers * sizeof(float), m.chunk, one, three);

@@ -1302,7 +1302,6 @@ static const Variant variants[VARIANTS] = {
 // ------------------------------------------------------------------------------------------------
 
 enum { MAX_LAYERS = 256 };
-
 typedef struct {
     int layers, heads, kv_heads, dim, ffn, vocab, seq, batch;
     int qk_norm, untied;
@@ -1310,13 +1309,10 @@ typedef struct {
     int kind[MAX_LAYERS];       // the variant of each layer
 } Config;
 
-// Layouts: which layers, numbered l = 1 .. n, stay standard. top, middle and bottom are named after
-// the place of the simple layers.
+// Layouts: which layers l = 1 .. n stay standard. top, middle and bottom are where the others are.
 enum { UNIFORM, EVEN, ODD, TOP, MIDDLE, BOTTOM, QUARTER, FIRST, LAST, BILATERAL, LAYOUTS };
 
-static const struct {
-    const char *name, *stays;
-} layouts[LAYOUTS] = {
+static const struct { const char *name, *stays; } layouts[LAYOUTS] = {
     [UNIFORM] = {"uniform", "none"},
     [EVEN] = {"even", "every even layer"},
     [ODD] = {"odd", "every odd layer"},
@@ -1356,17 +1352,23 @@ typedef struct {
     float *w, *g, *m, *v;       // value, gradient, AdamW's two moments
 } Tensor;
 
+// How a layer computes its queries, or its keys, and what it keeps of them.
 typedef struct {
-    Tensor *norm1;              // (C)
-    Tensor *wq, *wk, *wv, *wo;  // (C,C) (CKV,C) (CKV,C) (C,C)
-    Tensor *bq, *bk, *bv;       // (C) (CKV) (CKV)
-    Tensor *qnorm, *knorm;      // (dh) with --qk-norm, else NULL
-    Tensor *norm2;              // (C)
+    Tensor *w, *b;              // (H*dh,C) (H*dh), H = NH for q, NKV for k
+    Tensor *gain;               // (dh) QK-norm's; NULL without --qk-norm and in mlp
+    float *raw, *out;           // (M,T,H,dh) before QK-norm, after RoPE; without a gain one memory
+} Projection;
+
+typedef struct {
+    Tensor *norm1, *norm2;      // (C) (C) the gains before the mixer and before the block's MLP
+    Projection q, k;
+    Tensor *wv, *bv, *wo;       // (CKV,C) (CKV) (C,C)
     Tensor *wgate, *wup, *wdown;    // (F,C) (F,C) (C,F)
+    int anchor;                 // the anchor whose q and k the layer uses, 0 or 1, or -1: none
+    int anchor_rows;            // anchors that enter the block: this layer or a later one uses them
     // activations kept for the backward pass; M and R as in section 4, Rin >= R below
     float *h;                   // (Rin,T,C) the residual stream that enters the block
-    float *q, *k, *v, *o;       // (M,T,C) (M,T,CKV) (R,T,CKV) (R,T,C); mlp: v holds u (R,T,C)
-    float *qraw, *kraw;         // as q, k: before QK-norm; without it the same memory as q, k
+    float *v, *u, *o;           // (R,T,CKV) (R,T,C) (R,T,C) mlp has u, in v's memory, the others v
     float *stat;                // (M,NH,T,2) what the mixer keeps
     float *mid;                 // (R,T,C) the residual stream between mixer and MLP
     float *gate, *up;           // (R,T,F)
@@ -1379,13 +1381,11 @@ typedef struct {
     Tensor *tensors;
     int ntensors;
     Tensor *embed, *norm, *head;    // (V,C) (C) (V,C); tied: head == embed
-    Layer *layer;
+    Layer *layer;               // one a block, and one more, of which only h is used: final
     bool frozen;                // only values: set between model_plan() and model_allocate()
     float *store;               // all values, gradients and moments
     size_t parameters;
-    // anchors: at most one of each kind, first the anchor that is needed in the later layer
-    int anchors, anchor_last[2];    // their number; the last layer that uses anchor a
-    QKSource anchor_kind[2];
+    QKSource anchor_kind[2];    // of anchors 0 and 1; a model has at most one of each kind
     float *eps;                 // (T,C) rndembqk's fixed random input, not a parameter
     int *anchor_tokens;         // (T) fixedseqqk's fixed text
     // activations
@@ -1395,7 +1395,8 @@ typedef struct {
     float *angles;              // (T,dh/2,2) RoPE: cosine, sine
     float *n, *dn, *dres;       // (Rmax,T,C) normed rows, their gradient, the residual stream's
     float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: normed rows e, their gradient, e's
-    float *dq, *dk, *dv, *g;    // (Rmax,T,C) gradients of the mixer's inputs and of its output o
+    float *dq, *dk, *dv, *du;   // (Rmax,T,C) gradients of q, k, v and u; du in dv's memory
+    float *g;                   // (Rmax,T,C) gradient of the mixer's output o
     float *dprenorm;            // (Rmax,T,C) of q or k before QK-norm
     float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
     float *r;                   // (Rmax,T,NH) scratch of RMSNorm's backward pass
@@ -1409,29 +1410,25 @@ typedef struct {
     Skip skip;
 } Model;
 
-// Rows that enter block l: the batch, and the anchors that layer l or a later layer uses. With
-// skipped layers no anchor is used.
+// Rows that enter block l (l = layers: that leave the last): the batch, then the anchors that layer
+// l or a later one uses. When layers are skipped, no anchor is used.
 static int rows_in(const Model *m, int b, int l) {
-    int alive = 0;
-    for (int a = 0; a < m->anchors && m->skip == SKIP_NONE; a++) alive += m->anchor_last[a] >= l;
-    return b + alive;
+    return m->skip == SKIP_NONE ? b + m->layer[l].anchor_rows : b;
 }
 
-// The anchor whose queries and keys layer l uses: 0 or 1, or -1 for none.
-static int anchor_of(const Model *m, int l) {
-    for (int a = 0; a < m->anchors; a++)
-        if (variants[m->c.kind[l]].source == m->anchor_kind[a]) return a;
-    return -1;
-}
-
+// Numbers the anchors from the last layer down, so that the anchor that is used longest comes first
+// and the rows of a block are always the first rows of the block before it.
 static void find_anchors(Model *m) {
-    m->anchors = 0;
+    int count = 0;
     for (int l = m->c.layers - 1; l >= 0; l--) {
+        Layer *L = &m->layer[l];
         QKSource source = variants[m->c.kind[l]].source;
-        if ((source == QK_RANDOM_ANCHOR || source == QK_TEXT_ANCHOR) && anchor_of(m, l) < 0) {
-            m->anchor_last[m->anchors] = l;
-            m->anchor_kind[m->anchors++] = source;
+        L->anchor = -1;
+        if (source == QK_RANDOM_ANCHOR || source == QK_TEXT_ANCHOR) {
+            L->anchor = count == 0 || m->anchor_kind[0] == source ? 0 : 1;
+            if (L->anchor == count) m->anchor_kind[count++] = source;
         }
+        L->anchor_rows = count;
     }
 }
 
@@ -1441,14 +1438,12 @@ static bool uses(const Config *c, QKSource source) {
     return false;
 }
 
-// The registry. Layer indices count from 0 here, as Hugging Face's names do.
-static Tensor *add_tensor(Model *m, Role role, int nrows, int ncols, const char *format, ...) {
+// The registry. Layers count from 0 here, as in Hugging Face's names; l = -1: of no layer.
+static Tensor *add_tensor(Model *m, Role role, int nrows, int ncols, int l, const char *name) {
     Tensor *t = &m->tensors[m->ntensors++];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(t->name, sizeof t->name, format, args);
-    va_end(args);
     t->role = role, t->rows = nrows, t->cols = ncols, t->size = (size_t)nrows * ncols;
+    if (l < 0) snprintf(t->name, sizeof t->name, "%s", name);
+    else snprintf(t->name, sizeof t->name, "model.layers.%d.%s", l, name);
     m->parameters += t->size;
     return t;
 }
@@ -1457,35 +1452,32 @@ static void declare_tensors(Model *m) {
     const Config *c = &m->c;
     int C = c->dim, dh = C / c->heads, CKV = c->kv_heads * dh, F = c->ffn;
     m->tensors = allocate((3 + 14 * (size_t)c->layers) * sizeof *m->tensors, "the tensor list");
-    m->embed = add_tensor(m, MATRIX, c->vocab, C, "model.embed_tokens.weight");
+    m->embed = add_tensor(m, MATRIX, c->vocab, C, -1, "model.embed_tokens.weight");
     for (int l = 0; l < c->layers; l++) {
         Layer *L = &m->layer[l];
-        const char *p = "model.layers.%d.%s";
-        L->norm1 = add_tensor(m, GAIN, 1, C, p, l, "input_layernorm.weight");
-        L->wq = add_tensor(m, MATRIX, C, C, p, l, "self_attn.q_proj.weight");
-        L->bq = add_tensor(m, BIAS, 1, C, p, l, "self_attn.q_proj.bias");
-        L->wk = add_tensor(m, MATRIX, CKV, C, p, l, "self_attn.k_proj.weight");
-        L->bk = add_tensor(m, BIAS, 1, CKV, p, l, "self_attn.k_proj.bias");
-        L->wv = add_tensor(m, MATRIX, CKV, C, p, l, "self_attn.v_proj.weight");
-        L->bv = add_tensor(m, BIAS, 1, CKV, p, l, "self_attn.v_proj.bias");
-        L->wo = add_tensor(m, MATRIX, C, C, p, l, "self_attn.o_proj.weight");
-        L->qnorm = c->qk_norm ? add_tensor(m, GAIN, 1, dh, p, l, "self_attn.q_norm.weight") : NULL;
-        L->knorm = c->qk_norm ? add_tensor(m, GAIN, 1, dh, p, l, "self_attn.k_norm.weight") : NULL;
-        L->norm2 = add_tensor(m, GAIN, 1, C, p, l, "post_attention_layernorm.weight");
-        L->wgate = add_tensor(m, MATRIX, F, C, p, l, "mlp.gate_proj.weight");
-        L->wup = add_tensor(m, MATRIX, F, C, p, l, "mlp.up_proj.weight");
-        L->wdown = add_tensor(m, MATRIX, C, F, p, l, "mlp.down_proj.weight");
+        L->norm1 = add_tensor(m, GAIN, 1, C, l, "input_layernorm.weight");
+        L->q.w = add_tensor(m, MATRIX, C, C, l, "self_attn.q_proj.weight");
+        L->q.b = add_tensor(m, BIAS, 1, C, l, "self_attn.q_proj.bias");
+        L->k.w = add_tensor(m, MATRIX, CKV, C, l, "self_attn.k_proj.weight");
+        L->k.b = add_tensor(m, BIAS, 1, CKV, l, "self_attn.k_proj.bias");
+        L->wv = add_tensor(m, MATRIX, CKV, C, l, "self_attn.v_proj.weight");
+        L->bv = add_tensor(m, BIAS, 1, CKV, l, "self_attn.v_proj.bias");
+        L->wo = add_tensor(m, MATRIX, C, C, l, "self_attn.o_proj.weight");
+        L->q.gain = c->qk_norm ? add_tensor(m, GAIN, 1, dh, l, "self_attn.q_norm.weight") : NULL;
+        L->k.gain = c->qk_norm ? add_tensor(m, GAIN, 1, dh, l, "self_attn.k_norm.weight") : NULL;
+        if (c->kind[l] == MLP) L->q.gain = L->k.gain = NULL;    // not used: q and k do not meet
+        L->norm2 = add_tensor(m, GAIN, 1, C, l, "post_attention_layernorm.weight");
+        L->wgate = add_tensor(m, MATRIX, F, C, l, "mlp.gate_proj.weight");
+        L->wup = add_tensor(m, MATRIX, F, C, l, "mlp.up_proj.weight");
+        L->wdown = add_tensor(m, MATRIX, C, F, l, "mlp.down_proj.weight");
     }
-    m->norm = add_tensor(m, GAIN, 1, C, "model.norm.weight");
-    m->head = c->untied ? add_tensor(m, MATRIX, c->vocab, C, "lm_head.weight") : m->embed;
+    m->norm = add_tensor(m, GAIN, 1, C, -1, "model.norm.weight");
+    m->head = c->untied ? add_tensor(m, MATRIX, c->vocab, C, -1, "lm_head.weight") : m->embed;
 }
 
 // All activations are pieces of one block of memory. carve() runs twice: first without a block, to
 // add up the sizes, then to assign the pieces.
-typedef struct {
-    char *base;
-    size_t used;
-} Arena;
+typedef struct { char *base; size_t used; } Arena;
 
 static float *take(Arena *a, size_t floats) {
     float *p = a->base ? (float *)(a->base + a->used) : NULL;
@@ -1495,35 +1487,35 @@ static float *take(Arena *a, size_t floats) {
 
 static void carve(Model *m, Arena *a) {
     const Config *c = &m->c;
-    size_t T = c->seq, C = c->dim, CKV = C / c->heads * c->kv_heads, F = c->ffn;
-    size_t most = rows_in(m, c->batch, 0), NH = c->heads;
+    size_t T = c->seq, C = c->dim, CKV = C / c->heads * c->kv_heads, F = c->ffn, NH = c->heads;
     m->mixer_bytes = 0;
     for (int l = 0; l < c->layers; l++) {
         Layer *L = &m->layer[l];
-        size_t R = rows_in(m, c->batch, l + 1), M = anchor_of(m, l) < 0 ? R : 1;
+        size_t R = rows_in(m, c->batch, l + 1), M = L->anchor < 0 ? R : 1;
         L->h = take(a, rows_in(m, c->batch, l) * T * C);
         L->mid = take(a, R * T * C);
-        L->gate = take(a, R * T * F);
-        L->up = take(a, R * T * F);
+        L->gate = take(a, R * T * F), L->up = take(a, R * T * F);
         size_t before = a->used;
-        L->q = take(a, M * T * C);
-        L->k = take(a, M * T * CKV);
-        L->qraw = c->qk_norm ? take(a, M * T * C) : L->q;
-        L->kraw = c->qk_norm ? take(a, M * T * CKV) : L->k;
-        L->v = take(a, R * T * CKV);
+        L->q.out = take(a, M * T * C);
+        L->k.out = take(a, M * T * CKV);
+        L->q.raw = L->q.gain ? take(a, M * T * C) : L->q.out;
+        L->k.raw = L->k.gain ? take(a, M * T * CKV) : L->k.out;
+        L->v = L->u = take(a, R * T * CKV);
         L->o = take(a, R * T * C);
         L->stat = take(a, c->kind[l] == MLP ? 0 : M * NH * T * 2);
         m->mixer_bytes += a->used - before;
     }
-    m->final = take(a, c->batch * T * C);
+    m->final = m->layer[c->layers].h = take(a, c->batch * T * C);
     m->kept_bytes = a->used;
-    float **wide[] = {&m->n, &m->dn, &m->dres, &m->dq, &m->dk, &m->dv, &m->g};
-    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) *wide[i] = take(a, most * T * C);
-    float **fixed[] = {&m->ne, &m->dne, &m->de};
-    for (int i = 0; i < 3 && uses(c, QK_STATIC); i++) *fixed[i] = take(a, most * T * C);
-    m->dprenorm = take(a, c->qk_norm ? most * T * C : 0);
-    float **hidden[] = {&m->act, &m->dact, &m->dgate, &m->dup};
-    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) *hidden[i] = take(a, most * T * F);
+    size_t most = rows_in(m, c->batch, 0), wide = most * T * C, hidden = most * T * F;
+    size_t fixed = uses(c, QK_STATIC) ? wide : 0;
+    m->n = take(a, wide), m->dn = take(a, wide), m->dres = take(a, wide);
+    m->ne = take(a, fixed), m->dne = take(a, fixed), m->de = take(a, fixed);
+    m->dq = take(a, wide), m->dk = take(a, wide), m->g = take(a, wide);
+    m->dv = m->du = take(a, wide);
+    m->dprenorm = take(a, c->qk_norm ? wide : 0);
+    m->act = take(a, hidden), m->dact = take(a, hidden);
+    m->dgate = take(a, hidden), m->dup = take(a, hidden);
     m->r = take(a, most * T * NH);
     m->angles = take(a, T * C / NH);
     m->losses = take(a, c->batch * T);
@@ -1531,54 +1523,50 @@ static void carve(Model *m, Arena *a) {
     m->eps = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
 }
 
-// The scratch of sections 2 and 4, for the largest batch and length of a configuration. A block of
-// the map also has room for a head's vector, which nonapprox keeps there.
-static size_t map_floats(const Config *c) {
-    size_t map = (size_t)QB * whole_panels(c->seq), head = (size_t)c->dim / c->heads;
-    return map > head ? map : head;
-}
+// The scratch of sections 2 and 4, in floats, for the largest batch and length of a configuration.
+typedef struct {
+    size_t threads;
+    size_t panels, heads;       // of all threads; of the heads that are packed in one call
+    size_t map, side;           // of each thread; map also has room for nonapprox's one vector (dh)
+} Scratch;
 
-static size_t side_floats(const Config *c) {
-    return (size_t)QB * whole_panels(c->dim / c->heads);
-}
-
-static size_t heads_floats(const Config *c) {           // the batch, and at most two anchors
-    return (size_t)(c->batch + 2) * c->kv_heads * head_floats(c->seq, c->dim / c->heads);
+static Scratch scratch_floats(const Config *c) {
+    int dh = c->dim / c->heads, most_rows = c->batch + 2;       // at most two anchors
+    size_t map = (size_t)QB * whole_panels(c->seq), nt = omp_get_max_threads();
+    return (Scratch){nt, 2 * BLOCK + nt * GROUP * MR * KC,
+                     (size_t)most_rows * c->kv_heads * head_floats(c->seq, dh),
+                     map > (size_t)dh ? map : (size_t)dh, (size_t)QB * whole_panels(dh)};
 }
 
 static size_t work_bytes(const Config *c) {
-    size_t thread = (size_t)GROUP * MR * KC + 2 * map_floats(c) + side_floats(c);
-    return sizeof(float) * ((size_t)2 * BLOCK + 3 * heads_floats(c)
-                            + omp_get_max_threads() * thread);
+    Scratch s = scratch_floats(c);
+    return (s.panels + HEADS * s.heads + s.threads * (2 * s.map + s.side)) * sizeof(float);
 }
 
 static void make_work(const Config *c) {
-    int nt = omp_get_max_threads();
-    panels = allocate((2 * BLOCK + (size_t)nt * GROUP * MR * KC) * sizeof(float), "packed panels");
+    Scratch s = scratch_floats(c);
+    panels = allocate(s.panels * sizeof(float), "packed panels");
     for (int i = 0; i < HEADS; i++)
-        packed_heads[i] = allocate(heads_floats(c) * sizeof(float), "packed heads");
-    work = allocate(nt * sizeof *work, "the threads");
-    for (int t = 0; t < nt; t++) {
-        work[t].map = allocate(map_floats(c) * sizeof(float), "a block of the map");
-        work[t].dmap = allocate(map_floats(c) * sizeof(float), "a block of its gradient");
-        work[t].side = allocate(side_floats(c) * sizeof(float), "rows of a block");
+        packed_heads[i] = allocate(s.heads * sizeof(float), "packed heads");
+    work = allocate(s.threads * sizeof *work, "the threads");
+    for (size_t t = 0; t < s.threads; t++) {
+        work[t].map = allocate(s.map * sizeof(float), "a block of the map");
+        work[t].dmap = allocate(s.map * sizeof(float), "a block of its gradient");
+        work[t].side = allocate(s.side * sizeof(float), "rows of a block");
     }
 }
 
 static void free_work(int nt) {
-    for (int t = 0; t < nt; t++) {
-        free(work[t].map), free(work[t].dmap), free(work[t].side);
-    }
+    for (int t = 0; t < nt; t++) free(work[t].map), free(work[t].dmap), free(work[t].side);
     for (int i = 0; i < HEADS; i++) free(packed_heads[i]);
     free(panels), free(work);
     work = NULL;
 }
 
-// Plans the model and counts its memory; model_allocate() then reserves it, so that the program can
-// report the need first.
+// Plans the model and counts its memory, so that the program can report it before it is reserved.
 static void model_plan(Model *m, const Config *c) {
     *m = (Model){.c = *c};
-    m->layer = allocate(c->layers * sizeof *m->layer, "the layers");
+    m->layer = allocate(((size_t)c->layers + 1) * sizeof *m->layer, "the layers");
     declare_tensors(m);
     find_anchors(m);
     // about 16 MB of logits at a time, but at least 256 positions: each chunk reads the whole head
@@ -1612,9 +1600,8 @@ static void model_allocate(Model *m, uint64_t seed) {
         next += t->size;
         if (m->frozen) continue;                    // its values come from a checkpoint
         t->g = t->w + m->parameters, t->m = t->g + m->parameters, t->v = t->m + m->parameters;
-        for (size_t e = 0; e < t->size; e++)
-            t->w[e] = t->role == MATRIX ? (float)(0.02 * random_normal(&rng))
-                    : t->role == GAIN ? 1 : 0;
+        for (size_t e = 0; e < t->size && t->role != BIAS; e++)     // a bias stays 0
+            t->w[e] = t->role == GAIN ? 1 : (float)(0.02 * random_normal(&rng));
     }
     rng = random_stream(seed, STREAM_ANCHOR);
     if (uses(c, QK_RANDOM_ANCHOR))
@@ -1639,146 +1626,134 @@ static void model_free(Model *m) {
 // 6  The model forward and backward
 // ------------------------------------------------------------------------------------------------
 
-// The input from which layer l projects its queries and keys: M rows of T positions.
-typedef struct {
-    int M;
-    size_t first;               // their offset in the layer's rows (Rin,T,C), in floats
-    bool embeddings;            // project the token embeddings e, not the residual stream
-    bool compared;              // q is compared with k, so QK-norm applies (mlp: it is not)
-} Source;
-
-static Source qk_source(const Model *m, int l) {
-    int a = anchor_of(m, l), R = rows_in(m, m->b, l + 1);
-    size_t first = a < 0 ? 0 : ((size_t)m->b + a) * m->T * m->c.dim;
-    return (Source){a < 0 ? R : 1, first, variants[m->c.kind[l]].source == QK_STATIC,
-                    m->c.kind[l] != MLP};
-}
-
 static Mix mix_shape(const Model *m, int l) {
-    const Config *c = &m->c;
-    return (Mix){rows_in(m, m->b, l + 1), qk_source(m, l).M, m->T, c->heads, c->kv_heads,
-                 c->dim / c->heads};
+    int R = rows_in(m, m->b, l + 1), NH = m->c.heads;
+    return (Mix){R, m->layer[l].anchor < 0 ? R : 1, m->T, NH, m->c.kv_heads, m->c.dim / NH};
 }
 
-// Computes q, or k: project x, then QK-norm (if gain), then RoPE.   x (N,C), raw and out (N,H,dh)
-static void qk_forward(Model *m, float *out, float *raw, const float *x, const Tensor *w,
-                       const Tensor *b, const Tensor *gain, int M, int H, bool rotates) {
-    int C = m->c.dim, dh = C / m->c.heads;
-    size_t N = (size_t)M * m->T;
-    linear_forward(raw, x, w->w, b->w, N, C, H * dh);
-    if (gain) rmsnorm_forward(out, raw, gain->w, N * H, dh);        // a row is one head's vector
-    if (rotates) rope(out, m->angles, 1, M, m->T, H, dh);
+// The linear layer of section 3 with a tensor's weights.   w (O,I), b (O) or NULL
+static void project_forward(float *y, const float *x, const Tensor *w, const Tensor *b, size_t N) {
+    linear_forward(y, x, w->w, b ? b->w : NULL, N, w->cols, w->rows);
 }
 
-// d is the gradient of out and is overwritten. dx = the gradient of x, or += if add is set.
-static void qk_backward(Model *m, float *dx, Tensor *w, Tensor *b, Tensor *gain, float *d,
-                        const float *raw, const float *x, int M, int H, bool rotates, bool add) {
-    int C = m->c.dim, dh = C / m->c.heads;
-    size_t N = (size_t)M * m->T;
-    if (rotates) rope(d, m->angles, -1, M, m->T, H, dh);
-    if (gain) {
-        memset(m->dprenorm, 0, N * H * dh * sizeof(float));
-        rmsnorm_backward(m->dprenorm, gain->g, d, raw, gain->w, m->r, N * H, dh);
+static void project_backward(float *dx, Tensor *w, Tensor *b, const float *dy, const float *x,
+                             size_t N, bool add) {
+    linear_backward(dx, w->g, b ? b->g : NULL, dy, x, w->w, N, w->cols, w->rows, add);
+}
+
+// The rows (M,T,C) from which layer l projects q and k: in staticembqk the embeddings', else the
+// hidden rows, all of them or the anchor's. Their gradients lie at the same place of other arrays.
+static float *qk_rows(const Model *m, int l, float *hidden, float *embeddings) {
+    int a = m->layer[l].anchor;
+    if (variants[m->c.kind[l]].source == QK_STATIC) return embeddings;
+    return a < 0 ? hidden : hidden + ((size_t)m->b + a) * m->T * m->c.dim;
+}
+
+// Computes layer l's q, or k: project n (staticembqk: ne), then QK-norm, then RoPE.
+static void qk_forward(const Model *m, int l, const Projection *p) {
+    Mix mix = mix_shape(m, l);
+    int H = p->w->rows / mix.dh;
+    size_t N = (size_t)mix.M * mix.T;
+    project_forward(p->raw, qk_rows(m, l, m->n, m->ne), p->w, p->b, N);
+    if (p->gain) rmsnorm_forward(p->out, p->raw, p->gain->w, N * H, mix.dh);    // head by head
+    if (variants[m->c.kind[l]].rotates) rope(p->out, m->angles, 1, mix.M, mix.T, H, mix.dh);
+}
+
+// d, the gradient of p->out, is overwritten. add: the gradient of the rows is increased, not set.
+static void qk_backward(const Model *m, int l, const Projection *p, float *d, bool add) {
+    Mix mix = mix_shape(m, l);
+    int H = p->w->rows / mix.dh;
+    size_t N = (size_t)mix.M * mix.T;
+    if (variants[m->c.kind[l]].rotates) rope(d, m->angles, -1, mix.M, mix.T, H, mix.dh);
+    if (p->gain) {
+        memset(m->dprenorm, 0, N * p->w->rows * sizeof(float));
+        rmsnorm_backward(m->dprenorm, p->gain->g, d, p->raw, p->gain->w, m->r, N * H, mix.dh);
         d = m->dprenorm;
     }
-    linear_backward(dx, w->g, b->g, d, x, w->w, N, C, H * dh, add);
+    float *x = qk_rows(m, l, m->n, m->ne), *dx = qk_rows(m, l, m->dn, m->dne);
+    project_backward(dx, p->w, p->b, d, x, N, add);
 }
 
-// The block, forwards. out (R,T,C) is the next block's h.
-static void block_forward(Model *m, int l, float *out) {
-    const Config *c = &m->c;
-    const Variant *variant = &variants[c->kind[l]];
-    Layer *L = &m->layer[l];
-    int C = c->dim, CKV = C / c->heads * c->kv_heads, F = c->ffn, T = m->T;
-    size_t Nin = (size_t)rows_in(m, m->b, l) * T, N = (size_t)rows_in(m, m->b, l + 1) * T;
-    bool skipped = m->skip != SKIP_NONE && c->kind[l] != STANDARD;
-
-    if (skipped && m->skip == SKIP_BLOCKS) {
+// The block, forwards. Its output is the next block's h.
+static void block_forward(Model *m, int l) {
+    const Layer *L = &m->layer[l];
+    int kind = m->c.kind[l], C = m->c.dim, F = m->c.ffn;
+    const Variant *variant = &variants[kind];
+    Mix mix = mix_shape(m, l);
+    size_t Nin = (size_t)rows_in(m, m->b, l) * m->T, N = (size_t)mix.R * m->T;
+    float *out = m->layer[l + 1].h;
+    Skip skip = kind == STANDARD ? SKIP_NONE : m->skip;
+    if (skip == SKIP_BLOCKS) {
         memcpy(out, L->h, N * C * sizeof(float));
         return;
     }
-    if (skipped) {
+    if (skip == SKIP_MIXERS) {
         memcpy(L->mid, L->h, N * C * sizeof(float));
     } else {
-        // n = RMSNorm(h);  q, k from their source
-        Source from = qk_source(m, l);
+        // n = RMSNorm(h);  q = n Wq, k = n Wk, in staticembqk ne Wq, ne Wk, ne = RMSNorm(e)
         rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
-        const float *x = m->n + from.first;
-        if (from.embeddings) {
+        if (variant->source == QK_STATIC)
             rmsnorm_forward(m->ne, m->layer[0].h, L->norm1->w, N, C);
-            x = m->ne;
-        }
-        Tensor *qnorm = from.compared ? L->qnorm : NULL, *knorm = from.compared ? L->knorm : NULL;
-        qk_forward(m, L->q, L->qraw, x, L->wq, L->bq, qnorm, from.M, c->heads, variant->rotates);
-        qk_forward(m, L->k, L->kraw, x, L->wk, L->bk, knorm, from.M, c->kv_heads, variant->rotates);
-        // o = mix(q, k, v)
-        if (c->kind[l] == MLP) {
-            mlp_forward(L->v, L->qraw, L->kraw, mix_shape(m, l));
-            linear_forward(L->o, L->v, L->wv->w, L->bv->w, N, C, C);
+        qk_forward(m, l, &L->q);
+        qk_forward(m, l, &L->k);
+        // v = n Wv, o = mix(q, k, v);  mlp: u = SiLU(q) * k, o = u Wv
+        if (kind == MLP) {
+            mlp_forward(L->u, L->q.out, L->k.out, mix);
+            project_forward(L->o, L->u, L->wv, L->bv, N);
         } else {
-            linear_forward(L->v, m->n, L->wv->w, L->bv->w, N, C, CKV);
-            variant->forward(L->o, L->stat, L->q, L->k, L->v, mix_shape(m, l));
+            project_forward(L->v, m->n, L->wv, L->bv, N);
+            variant->forward(L->o, L->stat, L->q.out, L->k.out, L->v, mix);
         }
         // mid = h + o Wo
         matmul(L->mid, C, L->h, C, rows(L->o, C), transposed(L->wo->w, C), (int)N, C, C);
     }
     // out = mid + (SiLU(n Wgate) * n Wup) Wdown,  n = RMSNorm(mid)
     rmsnorm_forward(m->n, L->mid, L->norm2->w, N, C);
-    linear_forward(L->gate, m->n, L->wgate->w, NULL, N, C, F);
-    linear_forward(L->up, m->n, L->wup->w, NULL, N, C, F);
+    project_forward(L->gate, m->n, L->wgate, NULL, N);
+    project_forward(L->up, m->n, L->wup, NULL, N);
     swiglu_forward(m->act, L->gate, L->up, N, F);
     matmul(out, C, L->mid, C, rows(m->act, F), transposed(L->wdown->w, F), (int)N, C, F);
 }
 
-// The block, backwards: the same lines from the last to the first. On entry dres (R,T,C) is the
-// gradient of the block's output, on return dres (Rin,T,C) is the gradient of its input: the
-// residual stream passes it on unchanged, and each branch adds to it. Normed rows and act are
-// recomputed.
+// The block, backwards: the same lines from the last to the first. dres (R,T,C), the gradient of
+// the block's output, becomes dres (Rin,T,C), that of its input: the residual stream passes it on
+// unchanged, and each branch adds to it. Normed rows and act are recomputed.
 static void block_backward(Model *m, int l) {
-    const Config *c = &m->c;
-    const Variant *variant = &variants[c->kind[l]];
-    Layer *L = &m->layer[l];
-    int C = c->dim, CKV = C / c->heads * c->kv_heads, F = c->ffn, T = m->T;
-    size_t Nin = (size_t)rows_in(m, m->b, l) * T, N = (size_t)rows_in(m, m->b, l + 1) * T;
-
+    const Layer *L = &m->layer[l];
+    int kind = m->c.kind[l], C = m->c.dim, F = m->c.ffn;
+    const Variant *variant = &variants[kind];
+    Mix mix = mix_shape(m, l);
+    size_t Nin = (size_t)rows_in(m, m->b, l) * m->T, N = (size_t)mix.R * m->T;
+    bool embeddings = variant->source == QK_STATIC;
     // in the forward this was out = mid + act Wdown, act = SiLU(gate) * up, so now
     swiglu_forward(m->act, L->gate, L->up, N, F);
-    linear_backward(m->dact, L->wdown->g, NULL, m->dres, m->act, L->wdown->w, N, F, C, false);
+    project_backward(m->dact, L->wdown, NULL, m->dres, m->act, N, false);
     swiglu_backward(m->dgate, m->dup, m->dact, L->gate, L->up, N, F);
     // gate = n Wgate, up = n Wup, n = RMSNorm(mid)
     rmsnorm_forward(m->n, L->mid, L->norm2->w, N, C);
-    linear_backward(m->dn, L->wgate->g, NULL, m->dgate, m->n, L->wgate->w, N, C, F, false);
-    linear_backward(m->dn, L->wup->g, NULL, m->dup, m->n, L->wup->w, N, C, F, true);
+    project_backward(m->dn, L->wgate, NULL, m->dgate, m->n, N, false);
+    project_backward(m->dn, L->wup, NULL, m->dup, m->n, N, true);
     rmsnorm_backward(m->dres, L->norm2->g, m->dn, L->mid, L->norm2->w, m->r, N, C);
-
     // mid = h + o Wo
-    linear_backward(m->g, L->wo->g, NULL, m->dres, L->o, L->wo->w, N, C, C, false);
-    // o = mix(q, k, v). An anchor whose last layer this is gave only q and k: its gradient is 0.
-    Source from = qk_source(m, l);
-    rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
+    project_backward(m->g, L->wo, NULL, m->dres, L->o, N, false);
+    // An anchor whose last layer this is gave only q and k: its gradient begins here, at 0.
     memset(m->dres + N * C, 0, (Nin - N) * C * sizeof(float));
     memset(m->dn + N * C, 0, (Nin - N) * C * sizeof(float));
-    if (c->kind[l] == MLP) {
-        linear_backward(m->dv, L->wv->g, L->bv->g, m->g, L->v, L->wv->w, N, C, C, false);
-        mlp_backward(m->dq, m->dk, m->dv, L->qraw, L->kraw, mix_shape(m, l));
+    // v = n Wv, o = mix(q, k, v);  mlp: u = SiLU(q) * k, o = u Wv
+    rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
+    if (kind == MLP) {
+        project_backward(m->du, L->wv, L->bv, m->g, L->u, N, false);
+        mlp_backward(m->dq, m->dk, m->du, L->q.out, L->k.out, mix);
     } else {
-        variant->backward(m->dq, m->dk, m->dv, m->g, L->o, L->stat, L->q, L->k, L->v,
-                          mix_shape(m, l));
-        linear_backward(m->dn, L->wv->g, L->bv->g, m->dv, m->n, L->wv->w, N, C, CKV, false);
+        variant->backward(m->dq, m->dk, m->dv, m->g, L->o, L->stat, L->q.out, L->k.out, L->v, mix);
+        project_backward(m->dn, L->wv, L->bv, m->dv, m->n, N, false);
     }
-    // q, k from their source. If v has the same source, dx already holds v's part of the gradient.
-    const float *x = m->n + from.first;
-    float *dx = m->dn + from.first;
-    if (from.embeddings) {
-        rmsnorm_forward(m->ne, m->layer[0].h, L->norm1->w, N, C);
-        x = m->ne, dx = m->dne;
-    }
-    bool shared = !from.embeddings && c->kind[l] != MLP, turns = variant->rotates;
-    Tensor *qnorm = from.compared ? L->qnorm : NULL, *knorm = from.compared ? L->knorm : NULL;
-    qk_backward(m, dx, L->wq, L->bq, qnorm, m->dq, L->qraw, x, from.M, c->heads, turns, shared);
-    qk_backward(m, dx, L->wk, L->bk, knorm, m->dk, L->kraw, x, from.M, c->kv_heads, turns, true);
-    // n = RMSNorm(h), and for staticembqk also RMSNorm(e): the same gain, used twice
-    if (from.embeddings)
+    // q = n Wq, k = n Wk, in staticembqk ne Wq, ne Wk. dn may hold v's part already: v = n Wv
+    if (embeddings) rmsnorm_forward(m->ne, m->layer[0].h, L->norm1->w, N, C);
+    qk_backward(m, l, &L->q, m->dq, !embeddings && kind != MLP);
+    qk_backward(m, l, &L->k, m->dk, true);
+    // n = RMSNorm(h), ne = RMSNorm(e): one gain, used twice
+    if (embeddings)
         rmsnorm_backward(m->de, L->norm1->g, m->dne, m->layer[0].h, L->norm1->w, m->r, N, C);
     rmsnorm_backward(m->dres, L->norm1->g, m->dn, L->h, L->norm1->w, m->r, Nin, C);
 }
@@ -1797,15 +1772,13 @@ static void model_forward(Model *m, const int *tokens, int b, int T) {
         if (m->anchor_kind[a] == QK_RANDOM_ANCHOR) memcpy(to, m->eps, row * sizeof(float));
         else embedding_forward(to, m->anchor_tokens, m->embed->w, T, c->dim);
     }
-    for (int l = 0; l < c->layers; l++)
-        block_forward(m, l, l + 1 < c->layers ? m->layer[l + 1].h : m->final);
+    for (int l = 0; l < c->layers; l++) block_forward(m, l);
 }
 
 // The head: final norm, logits, cross-entropy with targets (b,T), -1 where nothing is scored.
 // Returns the mean loss over the scored positions, in nats; m->losses holds each position's loss.
-// Only here do forward and backward share a function: the logits (N,V) are large, so they are
-// computed and used one chunk of positions at a time. If backward is set, dres becomes the gradient
-// of the last block's output.
+// Forward and backward share this function, because the logits (N,V) are large: they are computed
+// and used one chunk of positions at a time. With backward set dres becomes the gradient of final.
 static double head_pass(Model *m, const int *targets, bool backward) {
     int C = m->c.dim, V = m->c.vocab;
     size_t N = (size_t)m->b * m->T;
@@ -1814,12 +1787,11 @@ static double head_pass(Model *m, const int *targets, bool backward) {
     rmsnorm_forward(m->n, m->final, m->norm->w, N, C);
     for (size_t n0 = 0; n0 < N; n0 += m->chunk) {
         size_t n = N - n0 < (size_t)m->chunk ? N - n0 : (size_t)m->chunk;
-        linear_forward(m->logits, m->n + n0 * C, m->head->w, NULL, n, C, V);
+        project_forward(m->logits, m->n + n0 * C, m->head, NULL, n);
         crossentropy_forward(m->losses + n0, m->right + n0, m->logits, targets + n0, n, V);
         if (!backward) continue;
         crossentropy_backward(m->logits, targets + n0, m->scored, n, V);
-        linear_backward(m->dn + n0 * C, m->head->g, NULL, m->logits, m->n + n0 * C, m->head->w,
-                        n, C, V, false);
+        project_backward(m->dn + n0 * C, m->head, NULL, m->logits, m->n + n0 * C, n, false);
     }
     if (backward) {
         memset(m->dres, 0, N * C * sizeof(float));
@@ -1835,12 +1807,11 @@ static double model_loss(Model *m, const int *targets) { return head_pass(m, tar
 // Adds the gradient of the mean loss to every tensor's g and returns the loss. After model_forward.
 static double model_backward(Model *m, const int *targets) {
     int C = m->c.dim, R = rows_in(m, m->b, 0);
-    size_t row = (size_t)m->T * C;
+    size_t row = (size_t)m->T * C, static_floats = uses(&m->c, QK_STATIC) ? R * row : 0;
     double loss = head_pass(m, targets, true);
-    if (uses(&m->c, QK_STATIC)) memset(m->de, 0, R * row * sizeof(float));
+    memset(m->de, 0, static_floats * sizeof(float));
     for (int l = m->c.layers - 1; l >= 0; l--) block_backward(m, l);
-    if (uses(&m->c, QK_STATIC))
-        for (size_t e = 0; e < R * row; e++) m->dres[e] += m->de[e];
+    for (size_t e = 0; e < static_floats; e++) m->dres[e] += m->de[e];
     embedding_backward(m->embed->g, m->dres, m->tokens, (size_t)m->b * m->T, C);
     for (int a = 0; a < R - m->b; a++)
         if (m->anchor_kind[a] == QK_TEXT_ANCHOR)
@@ -1883,7 +1854,8 @@ static double sum_of_squares(const float *x, size_t n) {
 // would ruin every weight.
 static double gradient_norm(const Model *m, int step, double loss) {
     double sum = sum_of_squares(m->tensors[0].g, m->parameters);
-    for (int i = 0; i < m->ntensors && !(isfinite(sum) && isfinite(loss)); i++) {
+    if (isfinite(sum) && isfinite(loss)) return sqrt(sum);
+    for (int i = 0; i < m->ntensors; i++) {
         double square = sum_of_squares(m->tensors[i].g, m->tensors[i].size);
         if (!isfinite(square) || !isfinite(loss))
             fail("step %d: the loss is %g and the gradient of %s has norm %g: not finite; try a "
@@ -1893,25 +1865,22 @@ static double gradient_norm(const Model *m, int step, double loss) {
     return sqrt(sum);
 }
 
-typedef struct {
-    double beta1, beta2, eps, decay, clip;
-} AdamW;
+typedef struct { double beta1, beta2, eps, decay, clip; } AdamW;
 
-// One step (Loshchilov and Hutter 2019), t = 1, 2, ..: if the gradient is longer than clip, it is
-// scaled down to that;
+// Step t = 1, 2, .. (Loshchilov and Hutter 2019). If the norm of the gradient g exceeds clip, g is
+// first scaled down to that norm; clip 0: never. Then
 //   m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
 //   w -= lr (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay w)       decay on matrices only
-// clip 0: no clipping.
 static void adamw(Model *m, const AdamW *a, int t, double lr, double norm) {
     float scale = a->clip > 0 && norm > a->clip ? (float)(a->clip / norm) : 1;
     float b1 = (float)a->beta1, b2 = (float)a->beta2, eps = (float)a->eps;
+    float c1 = (float)(1 - a->beta1), c2 = (float)(1 - a->beta2);
     float rate = (float)(lr / (1 - pow(a->beta1, t)));
     float unbias = (float)(1 / sqrt(1 - pow(a->beta2, t)));
 #pragma omp parallel
     for (int i = 0; i < m->ntensors; i++) {
         Tensor *p = &m->tensors[i];
         float shrink = p->role == MATRIX ? (float)(1 - lr * a->decay) : 1;
-        float c1 = (float)(1 - a->beta1), c2 = (float)(1 - a->beta2);
         float *restrict w = p->w, *restrict m1 = p->m, *restrict m2 = p->v;
         const float *restrict grad = p->g;
 #pragma omp for schedule(dynamic) nowait

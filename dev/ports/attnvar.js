@@ -397,10 +397,11 @@ function blockForward(m, L, h) {
         L.x = shape.ofE ? rmsnorm(m.e, L.norm1) : L.n.subarray(shape.begin, shape.end);
         qkForward(m, L, L.q, L.x);
         qkForward(m, L, L.k, L.x);
-        // o = mix(q, k, v);  mlp: o = u Wv + bv, and L.v is u
-        L.v = L.kind.forward ? linear(L.n, L.wv.W, L.wv.b) : swiglu(L.q.out, L.k.out);
+        // v = n Wv + bv, o = mix(q, k, v);  mlp: u = SiLU(q) * k, o = u Wv + bv
+        if (L.kind.forward) L.v = linear(L.n, L.wv.W, L.wv.b);
+        else L.u = swiglu(L.q.out, L.k.out);
         L.o = L.kind.forward ? L.kind.forward(L.q.out, L.k.out, L.v, shape)
-                             : linear(L.v, L.wv.W, L.wv.b);
+                             : linear(L.u, L.wv.W, L.wv.b);
         // mid = h + o Wo
         L.mid = add(h, linear(L.o, L.wo));
     }
@@ -422,14 +423,14 @@ function blockBackward(m, L, dres, de) {
     linearBackward(dup, L.n2, L.wup, null, dn2);
     rmsnormBackward(dn2, L.mid, L.norm2, dres);
     // mid = h + o Wo
-    const dout = linearBackward(dres, L.o, L.wo), dn = zeros(L.n.length), shape = mixShape(m, L);
+    const g = linearBackward(dres, L.o, L.wo), dn = zeros(L.n.length), shape = mixShape(m, L);
     // o = mix(q, k, v)
     let dq, dk, dv;
     if (L.kind.forward) {
-        [dq, dk, dv] = L.kind.backward(dout, L.o, L.q.out, L.k.out, L.v, shape);
+        [dq, dk, dv] = L.kind.backward(g, L.o, L.q.out, L.k.out, L.v, shape);
         linearBackward(dv, L.n, L.wv.W, L.wv.b, dn);
     } else {
-        [dq, dk] = swigluBackward(linearBackward(dout, L.v, L.wv.W, L.wv.b), L.q.out, L.k.out);
+        [dq, dk] = swigluBackward(linearBackward(g, L.u, L.wv.W, L.wv.b), L.q.out, L.k.out);
     }
     // q, k from their source: dx is a part of dn, or for staticembqk the gradient of RMSNorm(e)
     const dx = shape.ofE ? zeros(dn.length) : dn.subarray(shape.begin, shape.end);

@@ -520,8 +520,8 @@ def mix(m, l, h):
     L.k, L.kraw = qk_forward(m, x, L.wk, L.bk, knorm, c.kv_heads, kind.rotates)
     # o = mix(q, k, v)
     if kind.name == "mlp":
-        L.v = mlp_forward(L.qraw, L.kraw)
-        L.o = linear_forward(L.v, L.wv.w, L.bv.w)
+        L.u = mlp_forward(L.qraw, L.kraw)
+        L.o = linear_forward(L.u, L.wv.w, L.bv.w)
     else:
         L.v = linear_forward(n, L.wv.w, L.bv.w)
         L.o, L.stat = kind.forward(L.q, L.k, L.v, mix_shape(m, l))
@@ -541,15 +541,15 @@ def block_backward(m, l, dres, de):
     add_to(dn, linear_backward(L.wup.g, None, dup, n, L.wup.w))
     rmsnorm_backward(dres, L.norm2.g, dn, L.mid, L.norm2.w)
     # mid = h + o Wo
-    dout = linear_backward(L.wo.g, None, dres, L.o, L.wo.w)
+    g = linear_backward(L.wo.g, None, dres, L.o, L.wo.w)
     # o = mix(q, k, v)
     n = rmsnorm_forward(L.h, L.norm1.w)
     if kind.name == "mlp":
         dn = zeros(len(n), c.dim)
-        du = linear_backward(L.wv.g, L.bv.g, dout, L.v, L.wv.w)
+        du = linear_backward(L.wv.g, L.bv.g, g, L.u, L.wv.w)
         dq, dk = mlp_backward(du, L.qraw, L.kraw)
     else:
-        dq, dk, dv = kind.backward(dout, L.o, L.stat, L.q, L.k, L.v, mix_shape(m, l))
+        dq, dk, dv = kind.backward(g, L.o, L.stat, L.q, L.k, L.v, mix_shape(m, l))
         dn = linear_backward(L.wv.g, L.bv.g, dv, n, L.wv.w)
     # q, k from their source
     M, first, embeddings = qk_source(m, l)

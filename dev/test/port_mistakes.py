@@ -99,14 +99,14 @@ MISTAKES = [
      "dot(gs[0][i], vs[0][j]) for", "mixers.rndembqk"),
     ("RoPE is put on nonapprox", "\"N\": variant(\"nonapprox\", OWN, False,",
      "\"N\": variant(\"nonapprox\", OWN, True,", "model_nonapprox"),
-    ("RoPE is put on mlp", "        L.v = mlp_forward(L.qraw, L.kraw)", "        for x in (L.qraw, "
-     "L.kraw):\n            rope(x, c.rope_base, 1, m.T, c.heads, c.dim // c.heads)\n        L.v = "
+    ("RoPE is put on mlp", "        L.u = mlp_forward(L.qraw, L.kraw)", "        for x in (L.qraw, "
+     "L.kraw):\n            rope(x, c.rope_base, 1, m.T, c.heads, c.dim // c.heads)\n        L.u = "
      "mlp_forward(L.qraw, L.kraw)", "model_mlp"),
-    ("QK-norm is put on mlp", "        L.v = mlp_forward(L.qraw, L.kraw)", "        L.v = "
+    ("QK-norm is put on mlp", "        L.u = mlp_forward(L.qraw, L.kraw)", "        L.u = "
      "mlp_forward(*[by_heads(rmsnorm_forward(by_heads(x, c.dim // c.heads), g.w), c.dim) if g else "
      "x for x, g in ((L.qraw, L.qnorm), (L.kraw, L.knorm))])", "training.MNR"),
-    ("mlp projects with Wv first", "L.v = mlp_forward(L.qraw, L.kraw)\n        L.o = "
-     "linear_forward(L.v, L.wv.w, L.bv.w)", "L.v = mlp_forward(L.qraw, L.kraw)\n        L.o = "
+    ("mlp projects with Wv first", "L.u = mlp_forward(L.qraw, L.kraw)\n        L.o = "
+     "linear_forward(L.u, L.wv.w, L.bv.w)", "L.u = mlp_forward(L.qraw, L.kraw)\n        L.o = "
      "linear_forward(n, L.wv.w, L.bv.w)", "model_mlp"),
     ("the block's second norm reads h, not mid", "    n = rmsnorm_forward(L.mid, L.norm2.w)\n"
      "    L.gate", "    n = rmsnorm_forward(h, L.norm2.w)\n    L.gate", "model_standard"),

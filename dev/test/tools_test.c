@@ -118,8 +118,8 @@ static void closed_forms(int NH, int NKV, int qk_norm, double strength) {
     uint64_t rng = 11;
     double map[4 * INDICATORS], gates[INDICATORS];
     open_model(&m, &c, 13);
-    for (size_t e = 0; e < m.layer[0].bq->size; e++)
-        m.layer[0].bq->w[e] *= strength, m.layer[2].bk->w[e % m.layer[2].bk->size] *= strength;
+    for (size_t e = 0; e < m.layer[0].q.b->size; e++)
+        m.layer[0].q.b->w[e] *= strength, m.layer[2].k.b->w[e % m.layer[2].k.b->size] *= strength;
     for (int t = 0; t < 40; t++) tokens[t] = (int)(random_u64(&rng) % c.vocab);
     model_forward(&m, tokens, 1, 40);
     for (int l = 0; l < 3; l += 2) {
@@ -152,8 +152,8 @@ static void known_maps(void) {
     open_model(&m, &c, 17);
     for (int l = 0; l < c.layers; l++) {
         Layer *L = &m.layer[l];
-        memset(L->wq->w, 0, L->wq->size * sizeof(float));
-        memset(L->bq->w, 0, L->bq->size * sizeof(float));
+        memset(L->q.w->w, 0, L->q.w->size * sizeof(float));
+        memset(L->q.b->w, 0, L->q.b->size * sizeof(float));
     }
     model_forward(&m, tokens, 1, T);
     for (int t = 1; t <= T; t++) harmonic += 1.0 / t;
@@ -179,8 +179,8 @@ static void known_maps(void) {
     for (int i = 0; i < T; i++)
         for (int h = 0; h < NH; h++)
             for (int k = 0; k < mix.dh; k++) {
-                m.layer[0].q[at(0, i, h, &mix, NH) + k] = 30;
-                m.layer[0].k[at(0, i, h, &mix, NH) + k] = -20 * i;
+                m.layer[0].q.out[at(0, i, h, &mix, NH) + k] = 30;
+                m.layer[0].k.out[at(0, i, h, &mix, NH) + k] = -20 * i;
             }
     measure_maps(of, &m, 0, 0, NULL);
     near(of[ENTROPY], 0, "entropy of one-hot maps");
@@ -190,7 +190,7 @@ static void known_maps(void) {
     near(of[LOCFOC1], 1.0 / (T - 1), "locfoc1 of one-hot maps");
     // the second head looks at itself instead: at each of T-1 rows two tokens differ, std 1/2 each
     for (int i = 0; i < T; i++)
-        for (int k = 0; k < mix.dh; k++) m.layer[0].k[at(0, i, 1, &mix, NH) + k] *= -1;
+        for (int k = 0; k < mix.dh; k++) m.layer[0].k.out[at(0, i, 1, &mix, NH) + k] *= -1;
     measure_maps(of, &m, 0, 0, NULL);
     near(of[DIVERSITY], 2.0 / (T * (T + 1)) * (T - 1), "diversity of opposite heads");
     near(of[INDICATORS + LOCFOC0], 1, "locfoc0 of a head that looks at itself");

@@ -166,10 +166,10 @@ static void cache_open(Cache *c, const Model *m, int l, int L, bool keys) {
     }
     if (keys) {
         c->q0 = keep(c, (size_t)T * NH * dh), c->k0 = keep(c, (size_t)T * NKV * dh);
-        memcpy(c->q0, layer->q, (size_t)T * NH * dh * sizeof(float));
+        memcpy(c->q0, layer->q.out, (size_t)T * NH * dh * sizeof(float));
         for (int h = 0; h < NKV; h++)
             for (int t = 0; t < T; t++)
-                memcpy(c->k0 + ((size_t)h * T + t) * dh, layer->k + ((size_t)t * NKV + h) * dh,
+                memcpy(c->k0 + ((size_t)h * T + t) * dh, layer->k.out + ((size_t)t * NKV + h) * dh,
                        dh * sizeof(float));
         return;
     }
@@ -179,10 +179,10 @@ static void cache_open(Cache *c, const Model *m, int l, int L, bool keys) {
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int h = 0; h < NH; h++) {
         for (int i = 0; i < T; i++) {
-            const float *q = layer->q + ((size_t)i * NH + h) * dh;
+            const float *q = layer->q.out + ((size_t)i * NH + h) * dh;
             float *row = c->map + h * triangle + (size_t)i * (i + 1) / 2;
             for (int j = 0; j <= i; j++)
-                row[j] = dot(q, layer->k + ((size_t)j * NKV + h / (NH / NKV)) * dh, dh);
+                row[j] = dot(q, layer->k.out + ((size_t)j * NKV + h / (NH / NKV)) * dh, dh);
             float z = row_exp(row, s, row_max(row, i + 1), i + 1);
             for (int j = 0; j <= i; j++) row[j] /= z;
         }
@@ -358,18 +358,18 @@ static void block_step(Decoder *d, int l) {
     const Variant *variant = &variants[c->kind[l]];
     Cache *cache = &d->cache[l];
     int C = c->dim;
-    bool own = anchor_of(d->m, l) < 0, mlp = c->kind[l] == MLP;
+    bool own = L->anchor < 0, mlp = c->kind[l] == MLP;
     // n = RMSNorm(x); q and k from it, from the normed embedding, or not at all; v
     norm_row(d->n, d->x, L->norm1, C);
     if (variant->source == QK_STATIC) norm_row(d->ne, d->e, L->norm1, C);
     const float *source = variant->source == QK_STATIC ? d->ne : d->n;
-    Product qkv[3] = {{d->v, d->n, L->wv, L->bv, false}, {d->q, source, L->wq, L->bq, false},
-                      {d->k, source, L->wk, L->bk, false}};
+    Product qkv[3] = {{d->v, d->n, L->wv, L->bv, false}, {d->q, source, L->q.w, L->q.b, false},
+                      {d->k, source, L->k.w, L->k.b, false}};
     if (mlp) products(qkv + 1, 2);
     else products(qkv, own ? 3 : 1);
     if (own && !mlp) {
-        finish_qk(d, d->q, L->qnorm, c->heads, variant->rotates);
-        finish_qk(d, d->k, L->knorm, c->kv_heads, variant->rotates);
+        finish_qk(d, d->q, L->q.gain, c->heads, variant->rotates);
+        finish_qk(d, d->k, L->k.gain, c->kv_heads, variant->rotates);
     }
     // o = mix(q, k, v, cache)
     switch (c->kind[l]) {

@@ -45,8 +45,8 @@ static void map_row(double *A, double *x, const Model *m, int l, int r, int h, i
     double s = 1 / sqrt((double)mix.dh), max = 0, z = 0;
     if (mix.M == 1) r = 0;                                      // the anchor's map serves all
     for (int j = 0; j <= i; j++) {
-        const float *q = L->q + at(r, kind == NONAPPROX ? j : i, h, &mix, mix.NH);
-        const float *k = L->k + at(r, j, kv, &mix, mix.NKV);
+        const float *q = L->q.out + at(r, kind == NONAPPROX ? j : i, h, &mix, mix.NH);
+        const float *k = L->k.out + at(r, j, kv, &mix, mix.NKV);
         double sum = 0;
         for (int c = 0; c < mix.dh; c++)
             sum += (double)k[c] * (double)(kind == NONAPPROX ? q[c] * sigmoid(q[c]) : q[c]);
@@ -451,14 +451,13 @@ static void cost_formula(Cost *of, const Config *c, int l) {
 static double counted_prefill(Model *m, int l) {
     double N = (double)rows_in(m, m->b, l + 1) * m->T, C = m->c.dim, F = m->c.ffn;
     multiplied = 0;
-    block_forward(m, l, l + 1 < m->c.layers ? m->layer[l + 1].h : m->final);
+    block_forward(m, l);
     return multiplied - 2 * N * C * C - 6 * N * C * F;
 }
 
 // What carve() gave the mixer of layer l: its pieces lie between q and the next layer's first one.
 static double mixer_bytes(const Model *m, int l) {
-    const float *end = l + 1 < m->c.layers ? m->layer[l + 1].h : m->final;
-    return (double)(end - m->layer[l].q) * sizeof(float);
+    return (double)(m->layer[l + 1].h - m->layer[l].q.out) * sizeof(float);
 }
 
 static void measure_cost(Cost *cost, Model *m, const Data *data) {
