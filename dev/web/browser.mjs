@@ -11,7 +11,7 @@ export function temporary(name) {
 }
 
 // Chromium with one page. requests collects every address that the page asked for; problems, its
-// errors.
+// errors; dialogs the kinds of those that it opened, which are accepted.
 export async function chromium({program = 'chromium', flags = []} = {}) {
   const profile = temporary('chromium');
   const child = spawn(program, ['--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--no-first-run',
@@ -47,6 +47,10 @@ export async function chromium({program = 'chromium', flags = []} = {}) {
   const requests = [], problems = [], dialogs = [];
   listeners.push(({method, params, sessionId: from}) => {
     if (method === 'Network.requestWillBeSent') requests.push(params.request.url);
+    if (method === 'Page.javascriptDialogOpening') {
+      dialogs.push(params.type);
+      page('Page.handleJavaScriptDialog', {accept: true}).catch(() => {});
+    }
     if (method === 'Runtime.exceptionThrown') problems.push(params.exceptionDetails.exception?.description || params.exceptionDetails.text);
     if (method === 'Log.entryAdded' && params.entry.level === 'error') problems.push(params.entry.text);
     if (method === 'Runtime.consoleAPICalled' && params.type === 'error') problems.push(params.args.map((a) => a.value || a.description).join(' '));
@@ -58,7 +62,7 @@ export async function chromium({program = 'chromium', flags = []} = {}) {
   for (const domain of ['Page', 'Runtime', 'Network', 'Log']) await page(`${domain}.enable`);
   await page('Target.setAutoAttach', {autoAttach: true, waitForDebuggerOnStart: true, flatten: true});
   return {
-    send: page, requests, problems, listeners,
+    send: page, requests, problems, dialogs, listeners,
     // A page of its own, even if only the part behind # differs from the one before.
     async open(url) {
       for (const address of ['about:blank', url]) {

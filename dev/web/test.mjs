@@ -126,6 +126,28 @@ const all = {
     await browser.send('DOM.setFileInputFiles', {nodeId, files: [path.resolve(native)]});
     const says = await browser.until('attnvar.lab.models.map((m) => m.error).find(Boolean)', 30);
     check(/safetensors/.test(says) && !says.includes('\n'), 'a file that is no model is refused in one line', says);
+    // one that is cut off, by its own name; the others stay
+    await open('#task=text&size=quick&steps=1&models=SSSS');
+    await browser.run('attnvar.oneStep()');
+    const cut = path.join(temporary('cut'), 'half.safetensors'), whole = Buffer.from(await saved(0), 'base64');
+    for (const bytes of [whole.subarray(0, whole.length >> 1), whole.subarray(0, 5), Buffer.alloc(0)]) {
+      fs.writeFileSync(cut, bytes);
+      await browser.run(`(() => { const f = new File([Uint8Array.from(atob('${bytes.toString('base64')}'), (c) => c.charCodeAt(0))], 'half.safetensors'); return attnvar.loadModel(f); })()`);
+      const [good, bad] = await json('attnvar.lab.models.map((m) => m.error)');
+      const shown = await browser.until('document.getElementById("lab-error").textContent', 10);
+      check(!good && /half\.safetensors/.test(bad) && !/loaded\/|\n/.test(bad) && shown.includes(bad), `a model cut off after ${bytes.length} bytes is refused in one line, by its name`, shown);
+      await browser.run(`document.querySelector('tr[data-model="1"] [data-act=remove]').click()`);
+    }
+    fs.rmSync(path.dirname(cut), {recursive: true});
+    await browser.run('attnvar.loadModel({name: "folder", arrayBuffer: () => Promise.reject(new Error("it is a folder"))})');
+    const folder = await browser.run('document.getElementById("lab-error").textContent');
+    check(/^folder: the browser cannot read it/.test(folder), 'a model that the browser cannot read: the page says so', folder);
+    // saved while it trains: the file holds whole steps, and the training goes on
+    await browser.run('attnvar.change({steps: 40}), attnvar.play()');
+    await browser.until('attnvar.lab.models[0].step > 2', 60);
+    const during = Buffer.from(await saved(0), 'base64');
+    await browser.until(allDone, 120);
+    check(during.length === whole.length && (await browser.run('attnvar.lab.models[0].step')) === 40 && !(await errors()).length, 'a model is saved while it trains, and trains on');
   },
 
   // every preset of every task and size starts
@@ -175,6 +197,11 @@ const all = {
     check(['task=chess', 'steps=-3', 'model XYZ', 'model MM', 'rate=9', 'layer=77'].every((w) => wrong.includes(w)) && (await json('attnvar.lab.models.map((m) => m.letters)')).join() === 'SSSS',
       'an address with nonsense: what is good is used, the rest is named', wrong);
 
+    await open('#task=text&size=constructor&models=' + 'SSSS.'.repeat(200) + 'x'.repeat(500) + '&__proto__=1&steps=%E0%A4%A&seed=' + '9'.repeat(400));
+    const odd = await browser.run('document.getElementById("lab-error").textContent');
+    check(['size=constructor', '160 models after the first 40', 'steps=', 'seed='].every((w) => odd.includes(w)) && odd.length < 600 && (await browser.run('attnvar.lab.models.length')) === 40 && await browser.run('attnvar.lab.size') === 'quick',
+      'an address with the worst nonsense: one short message, and the page works', odd);
+
     await open('#task=recall&steps=4&models=SS.MM.NS');
     await browser.run('document.getElementById("who").value = \'Ada "the first", L.\'');
     const csvs = [];
@@ -195,6 +222,18 @@ const all = {
     check(text.includes('"Ada ""the first"", L."'), 'CSV: a name with commas and quotes is quoted');
     await browser.run(`document.getElementById('class-csv').value = ${JSON.stringify(text)}, attnvar.showClass()`);
     check(await browser.run('document.querySelectorAll("#class-results tbody tr").length') === 3, 'the table of a class has a row a model');
+    // as spreadsheets hand it back: cells with tabs between them; semicolons, and commas in the numbers
+    const plain = text.replace(/"[^\n]*?",/g, ','), back = (c) => json(`attnvar.classResults(${JSON.stringify(c)}).groups[0].rows.map((r) => [r.letters, r.n, r.mean])`);
+    const wanted = JSON.stringify(await back(plain));
+    check(JSON.stringify(await back(plain.replace(/,/g, '\t'))) === wanted, 'CSV of a class: with tabs');
+    check(JSON.stringify(await back(plain.replace(/,/g, ';').replace(/(\d)\.(\d)/g, '$1,$2'))) === wanted, 'CSV of a class: with semicolons and decimal commas');
+    for (const junk of ['Dear all,\nhere are, at last, my results.\n', '<html><body>404</body></html>', 'PK\u0003\u0004\ufffd\ufffd,,,\n"open quote\n', 'a,'.repeat(5000)]) {
+      await browser.run(`document.getElementById('class-csv').value = ${JSON.stringify(junk)}, attnvar.showClass()`);
+      const says = await browser.run('document.getElementById("class-says").textContent');
+      check(/^This is not CSV from this page/.test(says) && await browser.run('document.getElementById("class-results").textContent') === '', 'a text that is no CSV: the page says so', JSON.stringify(junk.slice(0, 20)));
+    }
+    const none = await json(`attnvar.classResults(${JSON.stringify(plain.split('\n')[0] + '\n,recall,numbers,recall,4,0.003,1,SS,4,1,3.1,,,,100\n')})`);
+    check(none.runs === 0 && none.wrong.length === 1, 'CSV of a class: recall without an accuracy is left out');
   },
 
   // texts of one's own: pasted, empty, short, not UTF-8, 20 MB
@@ -238,6 +277,20 @@ const all = {
     await browser.run('attnvar.play()');
     await browser.until(allDone, 60);
     check((await errors()).length > 0 && (await errors()).every((e) => /not text|no text/.test(e)), 'a file that is no text: the program\'s message is shown', JSON.stringify(await errors()));
+    // UTF-16, as some editors write, is turned into UTF-8
+    const wide = 'Ein Satz mit Umlauten: \u00e4\u00f6\u00fc. '.repeat(1000);
+    for (const [file, bytes] of [['le.txt', Buffer.from('\ufeff' + wide, 'utf16le')], ['be.txt', Buffer.from('\ufeff' + wide, 'utf16le').swap16()]]) {
+      fs.writeFileSync(path.join(folder, file), bytes);
+      await choose(file);
+      const says = await browser.run('document.getElementById("own-says").textContent');
+      await browser.run('attnvar.play()');
+      await browser.until(allDone, 60);
+      check(/UTF-16/.test(says) && says.includes(Buffer.byteLength(wide).toLocaleString('en')) && !(await errors()).length, `${file}: UTF-16 is read as text`, says);
+    }
+    await browser.run('attnvar.ownFile({name: "folder", arrayBuffer: () => Promise.reject(new Error("it is a folder"))})');
+    check(/^folder: the browser cannot read it/.test(await error()), 'a folder that is dropped: the page says so', await error());
+    const dropped = await json(`(() => { const e = new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: new DataTransfer()}); document.querySelector('h2').dispatchEvent(e); return [e.defaultPrevented, document.getElementById('lab-error').textContent]; })()`);
+    check(dropped[0] && /drop it on the field/.test(dropped[1]), 'a file dropped elsewhere does not replace the page', dropped[1]);
     await choose('big.txt');
     const bigSays = await browser.run('document.getElementById("own-says").textContent');
     await browser.run('attnvar.play()');
@@ -306,6 +359,9 @@ const all = {
     await browser.run('document.querySelector("article[data-card=\\"2\\"] input").focus()');
     await browser.key('ArrowRight', 'ArrowRight', 39);
     check(await browser.run('!document.querySelector("article[data-card=\\"2\\"] button").disabled && document.querySelector("article[data-card=\\"2\\"] input").getAttribute("aria-valuetext")') === '0.51', 'a guess is made by the arrow keys');
+    await browser.run('(() => { const s = document.getElementById("steps"); s.value = "-5"; s.dispatchEvent(new Event("change", {bubbles: true})); })()');
+    check(await browser.run('document.getElementById("lab-error").textContent') === 'Steps: expected a whole number from 1 to 1,000,000; the value before is kept.' && await browser.run('document.getElementById("steps").value') === '30' &&
+      await browser.run('attnvar.lab.models.every((m) => m.done)'), 'a number that cannot be: the field says so, and the models stay');
     // a map answers the pointer as well: row 5, column 3
     const [x, y] = await json(`(() => { const c = document.querySelector('#maps canvas'); c.scrollIntoView({block: 'center', behavior: 'instant'}); const r = c.getBoundingClientRect(), n = attnvar.look.answers[0].n, cell = Math.min(r.width, r.height) / (n + 1.2), at = (i) => i * cell;
       return [r.right - (n - 2.5) * (r.width - 30) / n, r.bottom - 2 - (n - 4.5) * (r.width - 30) / n]; })()`);
@@ -323,6 +379,14 @@ const all = {
     check(hidden && to > from, 'in the background it goes on', `hidden: ${hidden}, ${to - from} steps in 4 s`);
     await browser.until('/background/.test(document.getElementById("lab-says").textContent)', 10);
     check(true, 'and says so', await browser.run('document.getElementById("lab-says").textContent'));
+    // leaving while it trains asks first; the address brings the configuration back
+    await browser.key('Tab', 'Tab', 9);
+    const kept = await browser.run('location.hash'), asked = browser.dialogs.length;
+    await browser.send('Page.reload');
+    await browser.until('window.attnvar !== undefined && attnvar.lab.models[0].step === 0', 20);
+    check(browser.dialogs.length === asked + 1 && browser.dialogs[asked] === 'beforeunload' && await browser.run('location.hash') === kept, 'a reload while it trains asks first, and keeps the configuration', browser.dialogs.join(' '));
+    const quiet = await json('window.dispatchEvent(new Event("beforeunload", {cancelable: true}))');
+    check(quiet === true, 'without training nothing is asked');
     await browser.run('attnvar.setModels([])');
   },
 

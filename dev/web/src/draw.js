@@ -66,7 +66,7 @@ function spread(labels, apart, low, high) {
   return labels;
 }
 
-// curves: {letters, points: [[x, y]..], marks: [[x, y]..]}; floors: {name, y}.
+// curves: {letters, points: [[x, y]..], marks: [[x, y]..]}; floors: {name, y, left: its name stands left}.
 function chart({curves, floors, xMax, yLow, yHigh, yName, width, height}) {
   const longest = Math.max(2, ...curves.map((c) => Math.min(8, c.letters.length)));
   const left = 48, right = 42 + 11 * longest, top = 14, bottom = 38;
@@ -82,7 +82,7 @@ function chart({curves, floors, xMax, yLow, yHigh, yName, width, height}) {
   for (const f of floors) {
     if (!(f.y >= yLow && f.y <= yHigh)) continue;
     svg += `<line class="floor" x1="${left}" x2="${width - right}" y1="${Y(f.y)}" y2="${Y(f.y)}"/>` +
-      `<text x="${width - right - 4}" y="${Y(f.y) - 4}" text-anchor="end">${f.name} ${f.y.toFixed(2)}</text>`;
+      (f.left ? `<text x="${left + 4}" y="${Y(f.y) - 4}">` : `<text x="${width - right - 4}" y="${Y(f.y) - 4}" text-anchor="end">`) + `${f.name} ${f.y.toFixed(2)}</text>`;
   }
   const labels = [];
   for (const c of curves) {
@@ -108,11 +108,11 @@ function chart({curves, floors, xMax, yLow, yHigh, yName, width, height}) {
 }
 
 // A small curve for each of some lists of layers, 0 to 1.
-function spark(curves, xMax, title) {
-  const width = 300, height = 110, X = (x) => 30 + 250 * x / xMax, Y = (y) => 8 + 78 * (1 - y);
+function spark(curves, xMax, title, width) {
+  const height = 110, end = width - 20, X = (x) => 30 + (end - 30) * x / xMax, Y = (y) => 8 + 78 * (1 - y);
   let svg = `<svg class="chart" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(title)}">`;
-  for (const y of [0, 0.5, 1]) svg += `<line class="axis" x1="30" x2="280" y1="${Y(y)}" y2="${Y(y)}"/><text x="25" y="${Y(y) + 4}" text-anchor="end">${y}</text>`;
-  svg += `<text x="30" y="104">0</text><text x="280" y="104" text-anchor="end">${xMax} steps</text>`;
+  for (const y of [0, 0.5, 1]) svg += `<line class="axis" x1="30" x2="${end}" y1="${Y(y)}" y2="${Y(y)}"/><text x="25" y="${Y(y) + 4}" text-anchor="end">${y}</text>`;
+  svg += `<text x="30" y="104">0</text><text x="${end}" y="104" text-anchor="end">${xMax} steps</text>`;
   for (const c of curves) {
     const {color, mixed} = styleOf(c.letters);
     if (!c.points.length) continue;
@@ -129,14 +129,14 @@ function guessAxis({low, high, floors, guess, results, label, width}) {
   const base = 40, t = ticks(low, high, 8);
   let svg = `<svg class="chart" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(label)}">`;
   svg += `<line x1="24" x2="${width - 24}" y1="${base}" y2="${base}" stroke="var(--field)" stroke-width="2"/>`;
-  for (const x of t.values) svg += `<line class="axis" x1="${X(x)}" x2="${X(x)}" y1="${base - 4}" y2="${base + 4}"/><text x="${X(x)}" y="${base + 20}" text-anchor="middle">${tidy(x, t.step)}</text>`;
+  for (const x of t.values) svg += `<line class="axis" x1="${X(x)}" x2="${X(x)}" y1="${base - 4}" y2="${base + 4}"/><text x="${X(x)}" y="${base + 24}" text-anchor="middle">${tidy(x, t.step)}</text>`;
   let lastEnd = -Infinity;
   for (const f of [...floors].sort((a, b) => a.y - b.y)) {
     const x = X(f.y), up = x - lastEnd < 8 ? 10 : 24;
     svg += `<line class="floor" x1="${x}" x2="${x}" y1="${up + 3}" y2="${base + 6}"/><text x="${x}" y="${up}" text-anchor="middle">${f.name}</text>`;
     lastEnd = x + f.name.length * 7;
   }
-  if (Number.isFinite(guess)) svg += `<path d="M${X(guess)} ${base} l-7 26 h14z" fill="var(--accent)"/><text x="${X(guess)}" y="${base + 44}" text-anchor="middle" style="fill:var(--accent);font-weight:700">your guess</text>`;
+  if (Number.isFinite(guess)) svg += `<path d="M${X(guess)} ${base} l-7 12 h14z" fill="var(--accent)"/><text x="${X(guess)}" y="${base + 44}" text-anchor="middle" style="fill:var(--accent);font-weight:700">your guess</text>`;
   if (results) {
     const row = spread(results.map((r) => ({...r, y: X(r.value)})), Math.min(54, (width - 64) / results.length), 30, width - 34);
     for (const r of row) {
@@ -174,17 +174,17 @@ function drawBlock() {
   return `<svg viewBox="0 0 640 500" aria-label="The block: boxes joined by arrows" role="group">
     <defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="var(--soft)"/></marker></defs>
     <path class="wire residual" d="M60 46V478"/><text x="72" y="488" style="fill:var(--soft)">to the next block</text>
-    ${wire('M62 92H112')}${wire('M212 92H236V92H262')}${wire('M236 92V148H262')}${wire('M236 148V204H262')}
+    ${wire('M62 92H90')}${wire('M216 92H236V92H262')}${wire('M236 92V148H262')}${wire('M236 148V204H262')}
     ${wire('M352 92H400')}${wire('M352 148H376V104H400')}${wire('M480 92H505V134')}${wire('M352 204H505V175')}
     ${wire('M560 155H590V250H354')}${wire('M264 250H72')}
     <circle cx="60" cy="250" r="10" fill="var(--bg)" stroke="var(--accent)" stroke-width="2"/><text x="60" y="255" text-anchor="middle">+</text>
-    ${wire('M62 330H112')}${wire('M212 330H262')}${wire('M456 330H505V410H354')}${wire('M264 410H72')}
+    ${wire('M62 330H90')}${wire('M216 330H262')}${wire('M486 330H505V410H354')}${wire('M264 410H72')}
     <circle cx="60" cy="410" r="10" fill="var(--bg)" stroke="var(--accent)" stroke-width="2"/><text x="60" y="415" text-anchor="middle">+</text>
-    ${box('h', 20, 12, 80, 'h')}${box('norm1', 114, 75, 98, 'RMSNorm')}
+    ${box('h', 20, 12, 80, 'h')}${box('norm1', 92, 75, 124, 'RMSNorm')}
     ${box('q', 264, 75, 88, 'Wq → q', true)}${box('k', 264, 131, 88, 'Wk → k', true)}${box('v', 264, 187, 88, 'Wv → v')}
     ${box('rope', 402, 75, 78, 'RoPE')}${box('mix', 450, 138, 110, 'mix', true)}
-    ${box('wo', 264, 233, 88, 'Wo')}${box('norm2', 114, 313, 98, 'RMSNorm')}
-    ${box('gate', 264, 313, 192, 'SiLU(Wgate) * Wup')}${box('down', 264, 393, 88, 'Wdown')}
+    ${box('wo', 264, 233, 88, 'Wo')}${box('norm2', 92, 313, 124, 'RMSNorm')}
+    ${box('gate', 264, 313, 222, 'SiLU(Wgate) * Wup')}${box('down', 264, 393, 88, 'Wdown')}
     <text x="632" y="484" text-anchor="end" style="fill:var(--M)"><tspan class="starred">*</tspan> all that the variants change</text>
   </svg>`;
 }

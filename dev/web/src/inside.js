@@ -131,7 +131,7 @@ function paintMap(canvas, a) {
       c.fillRect(g.margin + j * g.cell, g.margin + i * g.cell, g.cell - (g.cell > 6 ? 0.6 : 0), g.cell - (g.cell > 6 ? 0.6 : 0));
     }
   }
-  const size = Math.max(8, Math.min(13, g.cell * 0.95));
+  const single = a.tokens.every((t) => [...labelOf(t)].length === 1), size = Math.max(8, Math.min(single ? 17 : 13, g.cell * 0.85));
   c.font = `${size}px ui-monospace, Consolas, monospace`;
   c.textBaseline = 'middle';
   const every = Math.max(1, Math.ceil(8 / g.cell));
@@ -187,10 +187,12 @@ const INDICATORS = [['Entropy', 0], ['Sink', 3], ['Local focus', 5]];     // pla
 function drawSparks() {
   const models = [...new Set(look.pair)].map((i) => lab.models[i]).filter(Boolean);
   const xMax = Math.max(1, ...models.map((m) => m.total));
+  const letter = parseFloat(getComputedStyle(document.body).fontSize) / 16, columns = getComputedStyle($('sparks')).gridTemplateColumns.split(' ');
+  const width = Math.max(220, ((parseFloat(columns[0]) || 316) - 16) / letter);
   $('sparks').innerHTML = INDICATORS.map(([name, place]) => {
     const curves = models.map((m) => ({letters: m.letters, points: m.checks.map((c) => [c.step, (c.indicators[look.layer] || [])[place]]).filter((p) => Number.isFinite(p[1]))}));
     const says = curves.map((c) => `${c.letters} ${c.points.length ? c.points[c.points.length - 1][1].toFixed(2) : 'none yet'}`).join(', ');
-    return `<figure><figcaption><span><b>${name}</b>, layer ${look.layer + 1}: ${says}</span></figcaption>${spark(curves, xMax, `${name} in layer ${look.layer + 1}: ${says}`)}</figure>`;
+    return `<figure><figcaption><span><b>${name}</b>, layer ${look.layer + 1}<br>${says}</span></figcaption>${spark(curves, xMax, `${name} in layer ${look.layer + 1}: ${says}`, width)}</figure>`;
   }).join('');
 }
 
@@ -268,5 +270,5 @@ function setUpInside() {
     if (!lab.models.some((m) => m.worker)) say('Press play first: no model has started.');
   });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawMaps);
-  new ResizeObserver(drawMaps).observe(maps);
+  new ResizeObserver(() => { drawMaps(); drawSparks(); }).observe(maps);
 }

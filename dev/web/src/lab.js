@@ -90,9 +90,10 @@ async function oneStep() {
 
 // ---- table -------------------------------------------------------------------------------------
 
-const COLUMNS = () => lab.task === 'recall'
-  ? ['Model', 'Step', 'Training accuracy', 'Validation accuracy', 'Validation loss', 'Tokens/s', 'Time left', 'Simple blocks skipped', 'Only their mixing skipped', '']
-  : ['Model', 'Step', 'Training loss', 'Validation loss', 'Tokens/s', 'Time left', 'Simple blocks skipped', 'Only their mixing skipped', ''];
+const hasHybrid = () => lab.models.some((m) => m.hybrid);
+const COLUMNS = () => ['Model', 'Step',
+  ...(lab.task === 'recall' ? ['Validation accuracy', 'Training accuracy', 'Validation loss'] : ['Validation loss', 'Training loss']),
+  'Tokens/s', 'Time left', ...(hasHybrid() ? ['Loss, simple blocks skipped', 'Loss, only their mixing skipped'] : []), ''];
 
 function letterButtons(letters, label) {
   return `<span class="letters" role="group" aria-label="${label}">` + [...letters].map((l, i) =>
@@ -109,7 +110,7 @@ function buildTable() {
     `<td><span class="row-actions"><button type="button" data-act="save" aria-label="Save model ${i + 1}, ${m.letters}">save</button>` +
     `<button type="button" data-act="remove" aria-label="Remove model ${i + 1}, ${m.letters}">✕</button></span></td></tr>`).join('');
   $('letters-hint').innerHTML = 'Click a letter to change that layer: ' + VARIANTS.map((v) => `<b style="color:var(--${v.letter})">${v.letter}</b> ${v.name}`).join(', ') +
-    '. A model whose layer changes starts again.';
+    '. The model then starts again. A trained hybrid (standard and simple layers) is also validated with its simple blocks left out, and with only their mixing left out.';
   lookChoices();
   buildSamples();
   drawSoon();
@@ -133,11 +134,11 @@ function fillTable() {
       cells[1].textContent = m.error;
       return;
     }
-    const values = recall ? [shown(m.smooth), shown(m.accuracy), shown(m.loss)] : [shown(m.smooth), shown(m.loss)];
+    const values = recall ? [shown(m.accuracy), shown(m.smooth), shown(m.loss)] : [shown(m.loss), shown(m.smooth)];
     // several models share the cores, so a model waits its turn
     const share = Math.max(1, lab.models.filter((x) => !x.finished).length / cores);
-    values.push(m.rate ? Math.round(m.rate).toLocaleString('en') : '–', m.done ? 'done' : time(m.left * share),
-      m.hybrid ? shown(m.skipBlocks) : '', m.hybrid ? shown(m.skipMixers) : '');
+    values.push(m.rate ? Math.round(m.rate).toLocaleString('en') : '–', m.done ? 'done' : time(m.left * share));
+    if (hasHybrid()) values.push(m.hybrid ? shown(m.skipBlocks) : '', m.hybrid ? shown(m.skipMixers) : '');
     values.forEach((text, c) => { if (cells[c + 2].textContent !== text) cells[c + 2].textContent = text; });
   });
 }
@@ -160,11 +161,11 @@ function floorsOf(info, task) {
   if (!info) return [];
   const [a, b, c] = info.floors;
   return (task === 'recall' ? [{name: 'blind guess', y: a}, {name: 'one of the values', y: b}]
-    : [{name: 'chance', y: a}, {name: 'unigram', y: b}, {name: 'bigram', y: c}]).filter((f) => Number.isFinite(f.y));
+    : [{name: 'chance', y: a}, {name: 'unigram', y: b, left: true}, {name: 'bigram', y: c, left: true}]).filter((f) => Number.isFinite(f.y));
 }
 
 function drawCurves() {
-  const recall = lab.task === 'recall', known = lab.models.find((m) => m.info);
+  const recall = lab.task === 'recall', kind = lab.unit === 'tokens' ? 'token' : 'byte', known = lab.models.find((m) => m.info);
   const floors = floorsOf(known && known.info, lab.task);
   const curves = lab.models.filter((m) => m.steps.length).map((m) => ({letters: m.letters, points: curveOf(m),
     marks: m.checks.map((c) => [c.step, recall ? c.accuracy : c.loss])}));
@@ -185,9 +186,10 @@ function drawCurves() {
   $('curves').innerHTML = chart({curves, floors, xMax: Math.max(1, ...lab.models.map((m) => m.total)), yLow, yHigh,
     yName: recall ? 'accuracy' : 'loss, nats', width, height});
   $('curves-says').textContent = (curves.length ? '' : 'The curves appear here. ') +
-    `Line: ${recall ? 'accuracy' : 'loss'} on the training batches, smoothed; marks: on the validation data. Dashed and hollow: different layers. ` +
-    (recall ? 'Dotted: a guess among all values; a guess among the values that occurred.'
-      : 'Dotted: a model that knows nothing (chance), only how frequent each is (unigram), only the one before (bigram).');
+    `Lines: ${recall ? 'accuracy' : 'loss'} on training batches, smoothed. Marks: on ${known && !recall ? `${known.info.scored.toLocaleString('en')} ${kind}s of ` : ''}validation data. ` +
+    'Dashed lines and hollow marks: models with different layers. ' +
+    (recall ? 'Dotted: the accuracy of a guess among all values, and among the values that occurred.'
+      : `Dotted: the loss of a model that knows nothing (chance), that knows how frequent each ${kind} is (unigram), and that knows the previous ${kind} (bigram).`);
 }
 
 let drawing = false, lastDrawn = 0;
@@ -260,7 +262,7 @@ const wholeNumber = (text, low, high, fallback) => {
   return text !== '' && Number.isInteger(x) && x >= low && x <= high ? x : fallback;
 };
 
-function setOwn(bytes, name) {
+function setOwn(bytes, name, note) {
   lab.own = bytes;
   lab.ownName = name;
   let valid = true;
@@ -270,19 +272,33 @@ function setOwn(bytes, name) {
     valid = false;
   }
   $('own-says').textContent = bytes.length === 0 ? 'The text is empty.'
-    : `${name}: ${bytes.length.toLocaleString('en')} bytes${valid ? '' : '; not UTF-8 text: it is read as bytes all the same, and what cannot be shown appears as �'}.`;
+    : `${name}: ${bytes.length.toLocaleString('en')} bytes${note ? `; ${note}` : valid ? '' : '; not UTF-8 text: it is read as bytes all the same, and bytes that cannot be shown appear as �'}.`;
   showError('');
   restart();
 }
 
+// A file's bytes; null, and a message, if the browser cannot read it (a folder, a file that is gone).
+async function fileBytes(file) {
+  try {
+    return new Uint8Array(await file.arrayBuffer());
+  } catch (error) {
+    showError(`${file.name}: the browser cannot read it: ${error.message}`);
+    return null;
+  }
+}
+
 async function ownFile(file) {
-  if (!file) return;
+  const bytes = file && await fileBytes(file);
+  if (!bytes) return;
   $('own-text').value = '';
-  setOwn(new Uint8Array(await file.arrayBuffer()), file.name);
+  const [a, b] = bytes, wide = a === 0xff && b === 0xfe ? 'utf-16le' : a === 0xfe && b === 0xff ? 'utf-16be' : '';
+  if (wide) setOwn(new TextEncoder().encode(new TextDecoder(wide).decode(bytes)), file.name, 'UTF-16, turned into UTF-8');
+  else setOwn(bytes, file.name);
 }
 
 async function loadModel(file) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
+  const bytes = await fileBytes(file);
+  if (!bytes) return;
   const m = newModel('S', {bytes});             // its layers are known when it is open
   lab.models.push(m);
   buildTable();
@@ -293,7 +309,7 @@ async function loadModel(file) {
     await m.check();
     say(`${file.name} is loaded: its validation loss on this task is ${shown(m.loss)}.`);
   } catch (error) {
-    if (error.message !== 'closed') m.fail(error);
+    if (error.message !== 'closed') m.fail(new Error(error.message.replace('loaded/model.safetensors', file.name)));
   }
   drawSoon();
 }
@@ -308,7 +324,7 @@ function download(name, content, type) {
 
 async function saveModel(m) {
   if (!m.worker) {
-    say('This model has not started yet, so there is nothing to save.');
+    say(`This model ${m.error ? 'could not be trained' : 'has not started yet'}, so there is nothing to save.`);
     return null;
   }
   const answer = await m.query('save');
@@ -336,9 +352,14 @@ function setUpLab() {
     if (name === 'task') change({task: value});
     if (id === 'size') change({size: value});
     if (id === 'unit') change({unit: value});
-    if (id === 'steps') change({steps: wholeNumber(value, 1, 1000000, lab.steps)});
-    if (id === 'seed') change({seed: wholeNumber(value, 0, Number.MAX_SAFE_INTEGER, lab.seed)});
-    if (id === 'rate') change({rate: Number(value) > 0 && Number(value) <= 1 ? Number(value) : lab.rate});
+    const entered = (key, x, expected) => {
+      if (x !== undefined) return change({[key]: x});
+      fillForm();
+      showError(`${event.target.closest('label').firstChild.textContent.trim()}: expected ${expected}; the value before is kept.`);
+    };
+    if (id === 'steps') entered('steps', wholeNumber(value, 1, 1000000), 'a whole number from 1 to 1,000,000');
+    if (id === 'seed') entered('seed', wholeNumber(value, 0, Number.MAX_SAFE_INTEGER), 'a whole number, 0 or more');
+    if (id === 'rate') entered('rate', Number(value) > 0 && Number(value) <= 1 ? Number(value) : undefined, 'a number above 0, at most 1');
     if (id === 'own-text') setOwn(new TextEncoder().encode(value), 'Your text');
     if (id === 'own-file') ownFile(event.target.files[0]);
   });
@@ -359,6 +380,16 @@ function setUpLab() {
     const file = event.dataTransfer.files[0];
     if (file) ownFile(file);
     else setOwn(new TextEncoder().encode(event.dataTransfer.getData('text')), 'Your text');
+  });
+  // elsewhere a dropped file would replace the page, and its models would be lost
+  window.addEventListener('dragover', (event) => event.preventDefault());
+  window.addEventListener('drop', (event) => {
+    if (event.defaultPrevented || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+    event.preventDefault();
+    showError('To train on a file, choose “A text of my own” and drop it on the field that appears.');
+  });
+  window.addEventListener('beforeunload', (event) => {
+    if ([...scheduler.groups].some((g) => g.running && g.models.some((m) => m.step && !m.finished))) event.preventDefault();
   });
   document.querySelector('.presets').addEventListener('click', (event) => {
     const preset = event.target.dataset.preset;

@@ -35,7 +35,7 @@ function buildLesson() {
     <label class="field wide"><span>My guess: <b class="guess">move the slider</b></span>
       <input type="range" min="${cardAxis(card).low}" max="${cardAxis(card).high}" step="${cardAxis(card).step}"
         value="${(cardAxis(card).low + cardAxis(card).high) / 2}" aria-label="My guess for card ${card.number}, ${card.reads === 'accuracy' ? 'accuracy' : 'loss in nats'}" aria-valuetext="no guess yet"></label>
-    <p><button type="button" class="main" disabled>Guess first</button> <span role="status" class="hint progress"></span></p>
+    <p><button type="button" class="main" disabled>Guess first</button> <span class="hint progress"></span><span class="sr" role="status"></span></p>
     <div class="outcome" aria-live="polite"></div></article>`).join('');
   cards.forEach(drawCard);
 }
@@ -80,6 +80,7 @@ function updateCards() {
     const tenth = Math.floor(part * 10) * 10;
     const now = card.needed.map((m) => `${m.letters} ${number(m.smooth, 2)}`).join(', ');
     progress.textContent = `${tenth} % trained: ${now}`;
+    if (tenth % 50 === 0) box.querySelector('.sr').textContent = `Card ${card.number}: ${tenth} % trained.`;        // read aloud, so seldom
     if (!card.needed.every((m) => m.done)) continue;
     card.done = true;
     button.textContent = 'Run again with the seed of the laboratory';
@@ -90,7 +91,7 @@ function updateCards() {
     const mixers = card.id !== 'skip' ? '' : ` Left out only the mixing of these two blocks, so that their second half stays: ${card.needed[0].skipMixers.toFixed(2)}.`;
     const verdict = Math.abs(off) < (unit ? 0.1 : 0.05) ? 'Very close.' : `It came out ${Math.abs(off).toFixed(2)}${unit} ${off > 0 ? 'higher' : 'lower'} than you guessed.`;
     box.querySelector('.outcome').innerHTML = `<p>Your guess ${card.guess.toFixed(2)}; measured <b>${value.toFixed(2)}</b>${worst}. ${verdict}${mixers} Seed ${card.needed[0].config.seed}.</p>` +
-      (card.expect(card.needed, card.needed[0].info.floors) ? '' : '<p><b>This run came out differently from most:</b> the reason below does not explain it. Another seed, in the laboratory, shows which of the two is chance.</p>') +
+      (card.expect(card.needed, card.needed[0].info.floors) ? '' : '<p><b>This run came out differently from most:</b> the reason below does not explain it. Run it again with another seed, set in the laboratory, to see which result was chance.</p>') +
       `<div class="why"><b>Why?</b> ${card.why}</div>`;
     drawCard(card);
   }
@@ -109,7 +110,12 @@ function setUpLesson() {
     card.guess = Number(event.target.value);
     box.querySelector('.guess').textContent = card.guess.toFixed(2);
     event.target.setAttribute('aria-valuetext', card.guess.toFixed(2) + (card.reads === 'accuracy' ? '' : ' nats'));
-    if (!card.needed) button.disabled = false, button.textContent = 'Run the experiment';
+    if (!card.needed) {
+      button.disabled = false;
+      button.textContent = 'Run the experiment';
+      // the first model that the run needs: it knows the floors, which help to guess
+      lessonModel(card.models[0], card.task).open().then(() => cards.forEach(drawCard), () => {});
+    }
     drawCard(card);
   });
   list.addEventListener('click', (event) => {
@@ -118,6 +124,11 @@ function setUpLesson() {
     const card = cards[Number(button.closest('article').dataset.card)];
     card.done = false;
     card.needed = card.models.map((letters) => lessonModel(letters, card.task));
+    for (const [key, m] of lesson.trained) {
+      if (m.step || m.config.seed === lab.seed || cards.some((c) => c.needed && c.needed.includes(m))) continue;
+      m.close();                                // was opened for a guess, before the seed changed
+      lesson.trained.delete(key);
+    }
     lesson.models = [...lesson.trained.values()];
     button.disabled = true;
     button.textContent = 'Training …';

@@ -29,7 +29,7 @@ function setUpVariants() {
     <h3>${markSvg(v.letter)} ${v.name} <span class="hint">${v.letter}</span></h3>
     <ul aria-label="Principles">${PRINCIPLES.map((p, i) => `<li${v.gone === i + 1 ? ' class="gone"' : ''}>${i + 1} ${p.name}${v.gone === i + 1 ? '<span class="sr"> is given up</span>' : ''}</li>`).join('')}</ul>
     <p>${v.says}</p><code class="eq">${escapeHtml(v.equation)}</code>
-    <p><a href="../../train_attnvar.c#L${BUILT.chapters[v.name]}">chapter ${v.chapter}</a> <span class="hint">train_attnvar.c, line ${BUILT.chapters[v.name]}</span></p></article>`).join('');
+    <p><a href="../../train_attnvar.c#L${BUILT.chapters[v.name]}" target="_blank" rel="noopener">chapter ${v.chapter}</a> <span class="hint">train_attnvar.c, line ${BUILT.chapters[v.name]}</span></p></article>`).join('');
 }
 
 setUpBlock();

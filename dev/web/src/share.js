@@ -1,6 +1,7 @@
 // share.js: the configuration in the address; results as CSV, and those of a class.
 
 let hashNow = '';
+const MOST_MODELS = 40;         // that an address may ask for
 function makeHash() {
   const p = new URLSearchParams();
   p.set('task', lab.task);
@@ -40,7 +41,7 @@ function readHash(hash) {
   };
   const integer = (low, high) => (text) => wholeNumber(text, low, high, undefined);
   const task = allowed('task', (t) => ['text', 'recall', 'own'].includes(t) ? t : undefined) || 'text';
-  const size = allowed('size', (t) => SIZES[t] && (SIZES[t].task === 'recall') === (task === 'recall') ? t : undefined);
+  const size = allowed('size', (t) => Object.hasOwn(SIZES, t) && (SIZES[t].task === 'recall') === (task === 'recall') ? t : undefined);
   configure({task, size: size || (task === 'recall' ? 'recall' : 'quick')});
   const s = SIZES[lab.size];
   configure({
@@ -51,8 +52,9 @@ function readHash(hash) {
     zoom: p.get('zoom') === '1',
   });
   const models = (allowed('models', (t) => t) ?? PRESETS.alone(s.layers).join('.')).split('.').filter(Boolean);
-  const good = models.filter((letters) => letters.length === s.layers && [...letters].every((l) => byLetter[l]));
-  for (const letters of models) if (!good.includes(letters)) wrong.push(`model ${letters}`);
+  const fits = models.filter((letters) => letters.length === s.layers && [...letters].every((l) => byLetter[l])), good = fits.slice(0, MOST_MODELS);
+  for (const letters of models) if (!fits.includes(letters)) wrong.push(`model ${letters}`);
+  if (fits.length > MOST_MODELS) wrong.push(`${fits.length - MOST_MODELS} models after the first ${MOST_MODELS}`);
   lookDefaults();
   look.layer = (allowed('layer', integer(1, s.layers)) || 1) - 1;
   look.head = (allowed('head', integer(1, s.heads)) || 1) - 1;
@@ -93,9 +95,10 @@ function resultsCsv() {
   return lines.join('\n') + '\n';
 }
 
-// RFC 4180: fields with commas stand in quotes; lines end in any way.
+// RFC 4180: fields with commas stand in quotes; lines end in any way. Spreadsheets also write
+// semicolons, and their copied cells have tabs between them: the heading tells.
 function parseCsv(text) {
-  const rows = [[]];
+  const between = (text.match(/^\ufeff?"?who"?([;\t])/m) || ['', ','])[1], rows = [[]];
   let field = '', quoted = false;
   const end = () => { rows[rows.length - 1].push(field); field = ''; };
   for (let i = 0; i < text.length; i++) {
@@ -105,7 +108,7 @@ function parseCsv(text) {
       else if (text[i + 1] === '"') field += '"', i++;
       else quoted = false;
     } else if (c === '"' && field === '') quoted = true;
-    else if (c === ',') end();
+    else if (c === between) end();
     else if (c === '\n' || c === '\r') {
       if (c === '\r' && text[i + 1] === '\n') i++;
       end();
@@ -122,8 +125,11 @@ function classResults(text) {
   let runs = 0, repeated = 0, unfinished = 0;
   parseCsv(text).forEach((row, i) => {
     if (row.join('').trim() === '' || row[0].replace(/^\ufeff/, '') === CSV[0]) return;
-    const r = Object.fromEntries(CSV.map((name, c) => [name, row[c]])), loss = Number(r.val_loss), accuracy = Number(r.val_accuracy);
-    if (row.length !== CSV.length || !r.layers || [...r.layers].some((l) => !byLetter[l]) || r.val_loss === '' || !Number.isFinite(loss) || !Number.isFinite(accuracy)) {
+    const r = Object.fromEntries(CSV.map((name, c) => [name, row[c]]));
+    // a comma as the decimal point, in countries where it is
+    for (const name of ['rate', ...CSV.slice(CSV.indexOf('val_loss'))]) r[name] = (r[name] || '').trim().replace(',', '.');
+    const loss = Number(r.val_loss), accuracy = Number(r.val_accuracy);
+    if (row.length !== CSV.length || !r.layers || [...r.layers].some((l) => !byLetter[l]) || r.val_loss === '' || (r.task === 'recall' && r.val_accuracy === '') || !Number.isFinite(loss) || !Number.isFinite(accuracy)) {
       wrong.push(i + 1);
       return;
     }
@@ -156,6 +162,11 @@ function showClass() {
   const text = $('class-csv').value, c = classResults(text), parts = [];
   if (!text.trim()) {
     $('class-says').textContent = '';
+    $('class-results').innerHTML = '';
+    return;
+  }
+  if (c.wrong.length && !c.runs && !c.repeated && !c.unfinished) {
+    $('class-says').textContent = `This is not CSV from this page: no line has the columns ${CSV.join(', ')}.`;
     $('class-results').innerHTML = '';
     return;
   }
@@ -215,5 +226,5 @@ function setUpShare() {
 }
 
 function tellWrong(wrong) {
-  if (wrong.length) showError(`The address holds what this page does not know, left out: ${wrong.join(', ')}.`);
+  if (wrong.length) showError(`The address contains settings that this page does not know, so they are left out: ${wrong.slice(0, 8).map((w) => w.length > 60 ? w.slice(0, 60) + '…' : w).join(', ')}${wrong.length > 8 ? `, and ${wrong.length - 8} more` : ''}.`);
 }

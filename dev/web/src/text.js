@@ -4,7 +4,7 @@ const PRINCIPLES = [
   {name: 'mixing', says: 'Mixing: information moves between positions.'},
   {name: 'the form', says: 'The form: a dot product of query and key, then softmax.'},
   {name: 'dependence on the sequence', says: 'Dependence on the sequence: the attention map is made anew for every text.'},
-  {name: 'queries and keys of the current layer', says: 'Queries and keys of the current layer: both are computed from what the layer itself receives.'},
+  {name: 'current queries and keys', says: 'Queries and keys of the current layer: both are computed from what the layer itself receives.'},
 ];
 
 // gone: the principle that the variant gives up. shape: of its mark in the curves.
@@ -14,7 +14,7 @@ const VARIANTS = [
    says: 'Each position asks (query), each earlier position offers (key), and the answer is an average of the values, weighted by how well they match.'},
   {name: 'mlp', letter: 'M', gone: 1, shape: 'square', chapter: '4.2',
    equation: 'no map\no_i = (SiLU(q_i) * k_i) Wv',
-   says: 'No position sees another. The same matrices become a small network for each position alone, so the model knows only the current byte.'},
+   says: 'No position sees another. The same matrices become a small network for each position alone, so the model knows only the current byte. There is no map, so the other three principles have nothing to act on.'},
   {name: 'approx', letter: 'A', gone: 2, shape: 'triangle', chapter: '4.3',
    equation: 'f(x) = 1 + x + x²/2 replaces exp(x)\nA = f(x_ij) / Σ_l f(x_il)',
    says: 'The softmax keeps its dot product but loses its exponential: the first three terms of its Taylor series stand in. The model can still compare, but less sharply.'},
@@ -65,10 +65,10 @@ const SIZES = {
     every: 20, words: ['--data', 'recall']},
 };
 const TASKS = {
-  text: 'The model reads 540,000 bytes of “Sense and Sensibility” and predicts each next byte; 60,000 others test it. The loss is in nats a byte: 0 would be certainty.',
-  tokens: 'The model reads the same text cut into 1,024 kinds of pieces, common words and syllables. What is left to learn is less spelling and more meaning. The loss is in nats a token.',
-  recall: 'Each sequence lists pairs of a key and its value, then asks for the keys again in another order. Only a model that finds the right key far back can answer. Here the score is accuracy: the share of right answers.',
-  own: 'Your text is read as bytes. Its last tenth is kept for testing. It stays in this browser: the address does not carry it.',
+  text: 'The model reads the first 540,000 bytes of the novel and predicts each next byte; a part of the next 60,000 tests it (validation). Loss is the mean of −ln p, in nats a byte, where p is the probability that the model gave to the byte that came next: 0 is certainty, ln 256 = 5.55 a blind guess.',
+  tokens: 'The model reads the same text cut into 1,024 kinds of pieces, common words and syllables. Spelling matters less then, and the choice of words more. The loss is in nats a token, so it cannot be compared with a loss in nats a byte.',
+  recall: 'Each sequence lists pairs of a key and its value, then asks for the keys again in another order. Only a model that finds the right key far back can answer. The score is accuracy: the share of right answers.',
+  own: 'Your text is read as bytes. Its last tenth is kept for validation. It stays in this browser: the address does not carry it.',
 };
 
 // The eight cards. models: letters a layer (of four on text, two on recall). value: the number that
@@ -117,7 +117,7 @@ const LESSON = [
    value: (m) => Math.min(...m.map((x) => x.accuracy)),
    others: (m, letters) => m.map((x, i) => ({letters: letters[i], value: x.accuracy})),
    expect: (m) => m.every((x) => 'MN'.includes(x.letters[0]) ? x.accuracy < 0.5 : x.accuracy >= 0.9),
-   why: 'Recall needs two steps of mixing, and layer 1 must take the first: tell each value which key stands just before it. Approx, the two anchors and staticembqk can look one position back. mlp cannot look anywhere, and nonapprox has no sense of position: it weighs earlier positions by what they hold, not by where they stand. These two fail.'},
+   why: 'Recall needs two steps of mixing, and layer 1 must take the first: tell each value which key stands just before it. approx, rndembqk, fixedseqqk and staticembqk can look one position back. mlp cannot look anywhere, and nonapprox has no sense of position: it weighs earlier positions by what they hold, not by where they stand. These two fail.'},
   {id: 'skip', tag: 'hybrids: what a skip does', task: 'text', models: ['MSMS'], reads: 'loss', high: 8,
    question: 'Train mlp, standard, mlp, standard. Then leave the two mlp blocks out, without training again. Where does the loss go?',
    setup: 'The simple blocks are skipped: the residual stream passes them unchanged.',
