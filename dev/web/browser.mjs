@@ -65,14 +65,16 @@ export async function chromium({program = 'chromium', flags = []} = {}) {
     send: page, requests, problems, dialogs, listeners,
     // A page of its own, even if only the part behind # differs from the one before.
     async open(url) {
-      for (const address of ['about:blank', url]) {
-        const loaded = new Promise((resolve) => {
-          const l = ({method}) => { if (method === 'Page.loadEventFired') { listeners.splice(listeners.indexOf(l), 1); resolve(); } };
-          listeners.push(l);
-        });
-        await page('Page.navigate', {url: address});
-        await loaded;
-      }
+      for (const address of ['about:blank', url]) await this.loading(() => page('Page.navigate', {url: address}));
+    },
+    // Does something that loads a page, and waits for it.
+    async loading(doIt) {
+      const loaded = new Promise((resolve) => {
+        const l = ({method}) => { if (method === 'Page.loadEventFired') { listeners.splice(listeners.indexOf(l), 1); resolve(); } };
+        listeners.push(l);
+      });
+      await doIt();
+      await loaded;
     },
     // The value of an expression in the page; promises are waited for.
     async run(expression) {

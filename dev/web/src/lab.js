@@ -300,16 +300,23 @@ async function loadModel(file) {
   const bytes = await fileBytes(file);
   if (!bytes) return;
   const m = newModel('S', {bytes});             // its layers are known when it is open
+  try {
+    m.letters = (await m.open()).letters;
+  } catch (error) {
+    m.close();
+    showError(error.message.replace('loaded/model.safetensors', file.name)
+      .replace('expected a folder that a run with --out wrote', 'expected a model that this page or train_attnvar saved'));
+    return;
+  }
+  showError('');
+  m.config.layers = m.letters.length;
   lab.models.push(m);
   buildTable();
   try {
-    m.letters = (await m.open()).letters;
-    m.config.layers = m.letters.length;
-    buildTable();
     await m.check();
     say(`${file.name} is loaded: its validation loss on this task is ${shown(m.loss)}.`);
   } catch (error) {
-    if (error.message !== 'closed') m.fail(new Error(error.message.replace('loaded/model.safetensors', file.name)));
+    if (error.message !== 'closed') m.fail(error);
   }
   drawSoon();
 }

@@ -59,7 +59,8 @@ class Model {
   }
 
   fail(error) {
-    this.error = error.message;
+    // the program knows the reader's text as text.txt, and names its own tools
+    this.error = error.message.replace(/^text\.txt/, this.config.ownName || 'text.txt').replace(/; what it is, and what converts it,.*/, '');
     this.close();
     this.changed();
   }
@@ -177,7 +178,7 @@ const scheduler = {
 };
 
 // The words of the command line, and the files, for a model of the page.
-function modelConfig({task, unit, size, steps, rate, seed, letters, own, weights}) {
+function modelConfig({task, unit, size, steps, rate, seed, letters, own, ownName, weights}) {
   const s = SIZES[size], files = {};
   // a loaded model brings its own dimensions
   const words = s.words.filter((word, i) => !weights || !['--dim', '--heads', '--ffn', '--vocab', '--seq'].includes(s.words[i - i % 2]));
@@ -193,7 +194,7 @@ function modelConfig({task, unit, size, steps, rate, seed, letters, own, weights
   } else words.push('--layers', String(letters.length), '--layout', letters);
   const every = Math.min(s.every, Math.max(1, Math.ceil(steps / 4)));
   return {task, unit, size, letters, words, files, every, steps: Number(steps), layers: letters.length, seed,
-          patience: task === 'recall' ? 4 : 0, weights: Boolean(weights), rate: Number(rate),
+          ownName: task === 'own' ? ownName : '', patience: task === 'recall' ? 4 : 0, weights: Boolean(weights), rate: Number(rate),
           indicatorTokens: task === 'recall' ? recallExample(size) : validationStart(bytes, unit)};
 }
 
