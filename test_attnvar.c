@@ -22,7 +22,7 @@ its check: relative, and absolute where a comparison can meet zero. */
 #endif
 #define ATTNVAR_NO_MAIN
 #include "train_attnvar.c"
-#ifdef _WIN32                   // there a test that needs processes is left out
+#ifdef _WIN32                   // there the parts of tests that need processes are left out
 #define NOWHERE "NUL"
 #else
 #define NOWHERE "/dev/null"
@@ -2478,8 +2478,9 @@ static void test_train(void) {
     for (int i = 5; i < shown; i++) {
         int seen = i < 12 ? i : 12;
         model_forward(&m, story + i - seen, 1, seen);
-        ok &= story[i] == draw(next_logits(&m), 256, 0.8, &rng);
+        ok &= story[i] == draw(next_logits(&m), m.c.vocab, 0.8, &rng);
     }
+#ifndef _WIN32
     fflush(stdout);
     pid_t child = fork();                                   // a model that is lost is not saved
     if (child == 0) {
@@ -2491,6 +2492,7 @@ static void test_train(void) {
     }
     int code = 0;
     ok &= waitpid(child, &code, 0) == child && WIFEXITED(code) && WEXITSTATUS(code) == 1;
+#endif
     check(ok && worst <= 6e-7 && d <= 1e-14, "train = the loop by hand", "log within %.1e, logits within %.1e", worst, d);
     free(last), model_free(&m), free_work(1), data_close(&data), data_close(&val), free((char *)s.layout);
     static const char *const files[] = {"log.csv", "config.json", "model.safetensors", "optim.safetensors", "lock"};
