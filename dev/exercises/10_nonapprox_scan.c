@@ -13,8 +13,8 @@
    and write a, b (T) and o (T,dh). T may be 500000, so work that grows with T^2 does not end.
 
    Hint. Scores beyond 1000 occur, and exp() of them overflows: keep m_i = max(m_{i-1}, x_i),
-   and Z relative to it, Z_i exp(-m_i). When the maximum rises, what has been summed shrinks by
-   exp(m_{i-1} - m_i): every exponent is at most 0. What holds at i = 0? */
+   and Z relative to it, Z_i exp(-m_i). When the maximum rises, the sum so far shrinks by the
+   factor exp(m_{i-1} - m_i): every exponent is at most 0. What holds at i = 0? */
 
 #include "exercise.h"
 
