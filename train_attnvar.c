@@ -1309,7 +1309,7 @@ typedef struct {
     int kind[MAX_LAYERS];       // the variant of each layer
 } Config;
 
-// Layouts: which layers l = 1 .. n stay standard. top, middle and bottom are where the others are.
+// Layouts: which layers l = 1 .. n stay standard. top, middle, bottom name the place of the others.
 enum { UNIFORM, EVEN, ODD, TOP, MIDDLE, BOTTOM, QUARTER, FIRST, LAST, BILATERAL, LAYOUTS };
 
 static const struct { const char *name, *stays; } layouts[LAYOUTS] = {
@@ -1368,7 +1368,7 @@ typedef struct {
     int anchor_rows;            // anchors that enter the block: this layer or a later one uses them
     // activations kept for the backward pass; M and R as in section 4, Rin >= R below
     float *h;                   // (Rin,T,C) the residual stream that enters the block
-    float *v, *u, *o;           // (R,T,CKV) (R,T,C) (R,T,C) mlp has u, in v's memory, the others v
+    float *v, *u, *o;           // (R,T,CKV) (R,T,C) (R,T,C) mlp has u instead of v, in its memory
     float *stat;                // (M,NH,T,2) what the mixer keeps
     float *mid;                 // (R,T,C) the residual stream between mixer and MLP
     float *gate, *up;           // (R,T,F)
@@ -1381,8 +1381,8 @@ typedef struct {
     Tensor *tensors;
     int ntensors;
     Tensor *embed, *norm, *head;    // (V,C) (C) (V,C); tied: head == embed
-    Layer *layer;               // one a block, and one more, of which only h is used: final
-    bool frozen;                // only values: set between model_plan() and model_allocate()
+    Layer *layer;               // one a block, and one more whose h is `final`
+    bool frozen;                // no gradients and moments: set before model_allocate()
     float *store;               // all values, gradients and moments
     size_t parameters;
     QKSource anchor_kind[2];    // of anchors 0 and 1; a model has at most one of each kind
@@ -1416,8 +1416,8 @@ static int rows_in(const Model *m, int b, int l) {
     return m->skip == SKIP_NONE ? b + m->layer[l].anchor_rows : b;
 }
 
-// Numbers the anchors from the last layer down, so that the anchor that is used longest comes first
-// and the rows of a block are always the first rows of the block before it.
+// Numbers the anchors from the last layer down: the anchor that is used longest comes first, so the
+// rows that enter a block are always the first of those that enter the block before it.
 static void find_anchors(Model *m) {
     int count = 0;
     for (int l = m->c.layers - 1; l >= 0; l--) {

@@ -26,10 +26,10 @@ def floors(group):
     return [(name, m.value) for name, m in found if m]
 
 
-# Of each principle: its title, and the variants that relax it.
-PRINCIPLES = (("Token mixing", ("mlp",)), ("Mathematical form", ("approx", "nonapprox")),
-              ("Dependence on the sequence", ("rndembqk", "fixedseqqk")),
-              ("Queries and keys of the layer", ("staticembqk",)))
+# Of each principle: its number and name as in train_attnvar.c, and the variants that relax it.
+PRINCIPLES = (("1 Mixing", ("mlp",)), ("2 The form", ("approx", "nonapprox")),
+              ("3 Dependence on the sequence", ("rndembqk", "fixedseqqk")),
+              ("4 Queries and keys of the current layer", ("staticembqk",)))
 
 
 def principle(results, title, variants):

@@ -409,13 +409,13 @@ def printed(variants, layout):
 
 
 FINDINGS = [
-    Finding("mixing", "Token mixing is indispensable.",
+    Finding("mixing", "Mixing is indispensable.",
             f"Uniform mlp: {paper.TABLE1['mlp', 'uniform'][0]} on the seven tasks, where chance is "
             f"{paper.CHANCE}; perplexity {paper.TABLE1['mlp', 'uniform'][1]} against "
             f"{paper.TABLE1['standard', 'uniform'][1]} of standard.",
             f"uniform mlp goes less than {KEPT_NOTHING:.0%} of standard's way below the bigram "
             "floor", check_mixing),
-    Finding("form", "The mathematical form can be relaxed: a Taylor polynomial does instead of "
+    Finding("form", "The form can be relaxed: a Taylor polynomial does instead of "
             "the exponential.", printed(["approx"], "uniform"),
             f"uniform approx keeps more than {KEPT_ALONE:.0%} of what mixing gains",
             kept_checks(["approx"], "uniform", KEPT_ALONE)),

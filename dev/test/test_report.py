@@ -541,8 +541,8 @@ class Drawing(Case):
         self.put(*whole())
         first = self.page().split("<nav")[0]
         self.assertEqual(first.count("<svg"), 4)
-        for part in ("Token mixing", "Mathematical form", "Dependence on the sequence",
-                     "Queries and keys", "Alone, approx and nonapprox keep 2 to 87\u00a0% on bytes", "nats",
+        for part in ("1 Mixing", "2 The form", "3 Dependence on the sequence",
+                     "4 Queries and keys of the current layer", "Alone, approx and nonapprox keep 2 to 87\u00a0% on bytes", "nats",
                      "Kept: the share of what mixing gains",
                      "every other layer stays standard"):
             self.assertIn(part, first)
