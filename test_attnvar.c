@@ -100,7 +100,7 @@ static Config config_of(const Case *k) {
     Config c = {.layers = (int)strlen(k->layers), .heads = k->NH, .kv_heads = k->NKV, .dim = k->C,
                 .ffn = k->F, .vocab = k->V, .seq = k->T, .batch = k->B, .qk_norm = k->qk_norm,
                 .untied = k->untied, .rope_base = k->rope_base > 0 ? k->rope_base : 10000};
-    set_layers(&c, "standard", k->layers, false);
+    set_layers(&c, NULL, k->layers);
     return c;
 }
 
@@ -1115,7 +1115,7 @@ static Config golden_config(const Golden *g) {
     static const char *const names[] = {"heads", "kv_heads", "dim", "ffn", "vocab", "seq", "batch", "qk_norm", "untied"};
     int *to[] = {&c.heads, &c.kv_heads, &c.dim, &c.ffn, &c.vocab, &c.seq, &c.batch, &c.qk_norm, &c.untied};
     for (int i = 0; i < 9; i++) *to[i] = (int)vectors_number(h, names[i]);
-    set_layers(&c, "standard", layout, false);
+    set_layers(&c, NULL, layout);
     return c;
 }
 
@@ -1790,13 +1790,13 @@ static void test_layouts(void) {
         bool ok = true;
         for (int i = 0; i < LAYOUTS; i++) {
             Config a = {.layers = 8}, b = {.layers = 5};
-            set_layers(&a, "nonapprox", layouts[i].name, true);
-            set_layers(&b, "nonapprox", layouts[i].name, true);
+            set_layers(&a, "nonapprox", layouts[i].name);
+            set_layers(&b, "nonapprox", layouts[i].name);
             for (int l = 0; l < 8; l++) ok &= variants[a.kind[l]].letter == want8[i][l];
             for (int l = 0; l < 5; l++) ok &= variants[b.kind[l]].letter == want5[i][l];
         }
         Config c = {.layers = 3};
-        set_layers(&c, "standard", "nonapprox,mlp,staticembqk", false);
+        set_layers(&c, NULL, "nonapprox,mlp,staticembqk");
         ok &= c.kind[0] == NONAPPROX && c.kind[1] == MLP && c.kind[2] == STATICEMBQK;
         check(ok, "layouts", "all ten by name at 8 and 5 layers, letters, names");
     }
@@ -2149,7 +2149,7 @@ static void test_data(void) {
     fclose(f);
     Data d;
     data_open(&d, path, "--data");
-    survey(&d, true);
+    survey(&d);
     int in[8], out[8], batch_in[24], batch_out[24];
     read_window(&d, 992 - 1, 8, in, out);
     bool ok = d.n == 1000;
@@ -2184,7 +2184,7 @@ static void test_data(void) {
     Text names = {0};
     for (int i = 0; i < 10; i++) text_add(&names, i ? "\n%s" : "%s", path);
     data_open(&ten, names.s, "--data");
-    survey(&ten, true);
+    survey(&ten);
     size_t pairs = 0;
     for (size_t i = 0; i < (size_t)FLOORS_VOCAB * FLOORS_VOCAB; i++) pairs += ten.follows[i];
     ok &= pairs == 9999 && ten.largest == 'a' + 4 && checksum(0, "123456789", 9) == 0xcbf43926;
@@ -2266,7 +2266,7 @@ static void test_shards(void) {
     int got[4000];
     snprintf(names, sizeof names, "%s\n%s", paths[0], paths[1]);
     data_open(&d, names, "--data");
-    survey(&d, false);
+    survey(&d);
     bool ok = d.n == 10002 && !data_is_bytes(&d) && d.largest == INT_MAX;
     for (size_t at = 0; at + 4000 <= d.n; at += 1500) {
         read_tokens(&d, at, 4000, got);
@@ -2290,21 +2290,23 @@ static void test_settings(void) {
     if (!wanted("settings")) return;
     char *words[] = {"x", "--size", "small", "--steps", "400", "--lr", "0.02", "--seed", "9",
                      "--layout", "NSNSNS", "--data", "some", "--threads", "1"};
-    Settings s = settings(15, words);
+    Settings s;
+    settings(&s, 15, words);
     bool ok = s.c.dim == 128 && s.c.layers == 6 && s.c.ffn == 384 && s.c.seq == 256 && s.c.batch == 16
            && s.c.kv_heads == 4 && fabs(rate_of(&s, 0) - 1e-3) + fabs(rate_of(&s, 20) - 0.02) + fabs(rate_of(&s, 400) - 2e-3) < 1e-16 && s.seed == 9 && !s.val
            && !strcmp(s.data, "some") && s.adamw.beta2 == 0.99 && s.c.kind[0] == NONAPPROX && s.c.kind[5] == STANDARD;
     static const int want[SIZES][5] = {{64, 4, 4, 192, 128}, {64, 2, 1, 192, 48}, {128, 6, 4, 384, 256},
         {384, 6, 6, 1024, 256}, {512, 6, 8, 2048, 2048}, {768, 12, 12, 3072, 2048},
         {896, 24, 14, 4864, 2048}, {2048, 28, 16, 6144, 2048}};
-    for (int i = 0; i < SIZES; i++)
-        ok &= sizes[i].dim == want[i][0] && sizes[i].layers == want[i][1] && sizes[i].heads == want[i][2]
-           && sizes[i].ffn == want[i][3] && sizes[i].seq == want[i][4];
+    for (int i = 0; i < SIZES; i++) {
+        Settings of = defaults();
+        apply_size(&of, sizes[i][0]);
+        ok &= of.c.dim == want[i][0] && of.c.layers == want[i][1] && of.c.heads == want[i][2]
+           && of.c.ffn == want[i][3] && of.c.seq == want[i][4];
+    }
     char *recall[] = {"x", "--data", "recall"};
-    free((char *)s.layout);                                 // the program keeps it until it ends
-    s = settings(3, recall);
+    settings(&s, 3, recall);
     ok &= s.c.dim == 64 && s.c.layers == 2 && s.c.heads == 1 && s.c.seq == 48 && s.c.batch == 64;
-    free((char *)s.layout);
     char number[32];
     for (const Option *o = options; o < options + OPTIONS; o++) {      // as text and back
         if (o->type != REAL) continue;
@@ -2352,7 +2354,8 @@ static void test_accumulate(void) {
                              "--seq", "16", "--threads", "1", "--pairs", "3", "--vocab", recall ? "32" : "256",
                              "--batch", way ? "2" : "6", "--accumulate", way ? "3" : "1",
                              "--data", recall ? "recall" : "dev/data/austen_val.txt"};
-            Settings s = settings(sizeof words / sizeof *words, words);
+            Settings s;
+            settings(&s, sizeof words / sizeof *words, words);
             static Data data, val;
             Model m;
             open_data(&s, &data, &val);
@@ -2369,7 +2372,7 @@ static void test_accumulate(void) {
             n = m.parameters;
             w[way] = allocate(n * sizeof(float), "test");
             memcpy(w[way], m.store, n * sizeof(float));
-            model_free(&m), free_work(1), data_close(&data), data_close(&val), free((char *)s.layout);
+            model_free(&m), free_work(1), data_close(&data), data_close(&val);
         }
         for (size_t e = 0; e < n; e++) note(&worst, fabs(w[0][e] - w[1][e]));
         for (int step = 0; step < 10; step++) note(&worst, fabs(losses[0][step] - losses[1][step]));
@@ -2394,7 +2397,8 @@ static void test_train(void) {
     char *words[] = {"x", "--data", text, "--layout", "FS", "--layers", "2", "--dim", "16", "--heads", "2",
                      "--ffn", "24", "--seq", "12", "--batch", "3", "--steps", "9", "--eval-every", "4", "--seed",
                      "5", "--warmup", "3", "--out", folder, "--threads", "1", "--anchor", text, "--eval-batches", "2"};
-    Settings s = settings(sizeof words / sizeof *words, words);
+    Settings s;
+    settings(&s, sizeof words / sizeof *words, words);
     static Data data, val;
     Model m;
     double losses[9], norms[9];
@@ -2494,7 +2498,7 @@ static void test_train(void) {
     ok &= waitpid(child, &code, 0) == child && WIFEXITED(code) && WEXITSTATUS(code) == 1;
 #endif
     check(ok && worst <= 6e-7 && d <= 1e-14, "train = the loop by hand", "log within %.1e, logits within %.1e", worst, d);
-    free(last), model_free(&m), free_work(1), data_close(&data), data_close(&val), free((char *)s.layout);
+    free(last), model_free(&m), free_work(1), data_close(&data), data_close(&val);
     static const char *const files[] = {"log.csv", "config.json", "model.safetensors", "optim.safetensors", "lock"};
     for (int i = 0; i < 5; i++) snprintf(path, sizeof path, "%s/%s", folder, files[i]), remove(path);
     rmdir(folder), remove(text);

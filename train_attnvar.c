@@ -1307,6 +1307,7 @@ typedef struct {
     int qk_norm, untied;
     double rope_base;
     int kind[MAX_LAYERS];       // the variant of each layer
+    char letters[MAX_LAYERS + 1];   // the same as a text
 } Config;
 
 // Layouts: which layers l = 1 .. n stay standard. top, middle, bottom name the place of the others.
@@ -1905,22 +1906,23 @@ static void zero_gradients(Model *m) {
 // ------------------------------------------------------------------------------------------------
 // 8  Data
 //
-// What --data may be:
-//   - shards of tokens as llm.c writes them: a header of 256 int32, magic, version, count, zeros,
-//     then the tokens: magic 20240520, version 1: uint16; magic 20240801, version 7: uint32;
-//   - any other file: its bytes, vocabulary 256. That is what tokenizer-free means here;
+// --data is one of these:
+//   - shards of tokens as llm.c writes them: a header of 256 int32 (magic, version, count, zeros),
+//     then the tokens. Magic 20240520, version 1: uint16; magic 20240801, version 7: uint32;
+//   - any other file: its bytes, vocabulary 256, so that no tokenizer is needed;
 //   - the word recall: no file but a task, made up as it is read (see recall_sequence).
-// Several files follow each other as one stream. They stay on disk: a window is read when it is
-// wanted, and every token is checked whenever it is read.
+// Several files form one stream. They stay on disk: a window is read when it is needed, and every
+// token is checked whenever it is read.
 // ------------------------------------------------------------------------------------------------
 
 enum { MAX_FILES = 256, MAX_PAIRS = 256, HEADER_BYTES = 1024 };
 enum { MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
-enum { PIECE = 4096 };          // tokens that a walk over all of them reads at a time
-enum { FLOORS_VOCAB = 1024 };   // pairs of tokens are counted for vocabularies up to this one
+enum { PIECE = 4096 };          // tokens that are read at a time when all are read
+enum { FLOORS_VOCAB = 1024 };   // pairs of tokens are counted for vocabularies up to this size
+enum { RECALL_WINDOWS = 1024 }; // stand for all of recall's endless validation data
 
 typedef struct {
-    const char *path, *kind;    // kind: what it holds, "bytes" or "tokens"
+    const char *path, *kind;    // kind: "bytes" or "tokens"
     FILE *file;
     int width;                  // bytes a token: 1, 2 or 4
     size_t n;                   // tokens
@@ -1929,29 +1931,26 @@ typedef struct {
 typedef struct {
     Shard shard[MAX_FILES];
     int shards;
-    size_t first, n;            // of the stream, the tokens first .. first+n-1
+    size_t first, n;            // the data are tokens first .. first+n-1 of the stream
     int pairs;                  // recall: key-value pairs in a sequence, else 0
     int vocab;                  // every token is less; 0: not known yet
-    int largest;                // token; found by survey(), as the next two
+    int largest;                // token; found by survey(), like the next two
     uint32_t checksum;          // of all tokens
     size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) how often b follows a
 } Data;
 
-// A text that grows.
-typedef struct {
-    char *s;
-    size_t n, room;
-} Text;
+typedef struct { char *s; size_t n, room; } Text;       // a text that grows
 
 static void text_add(Text *t, const char *format, ...) {
-    va_list args, again;
+    va_list args;
     va_start(args, format);
-    va_copy(again, args);
     size_t need = (size_t)vsnprintf(NULL, 0, format, args) + 1;
+    va_end(args);
     if (t->n + need > t->room) t->s = realloc(t->s, t->room = 2 * (t->n + need));
     if (!t->s) fail("no memory for a text of %zu bytes", t->room);
-    t->n += (size_t)vsnprintf(t->s + t->n, need, format, again);
-    va_end(args), va_end(again);
+    va_start(args, format);
+    t->n += (size_t)vsnprintf(t->s + t->n, need, format, args);
+    va_end(args);
 }
 
 // A path as a shell takes it, for the commands in messages.
@@ -1964,71 +1963,72 @@ static const char *quoted(const char *path) {
 }
 
 // Do the first n bytes of a file show that it is no text? Text has hardly any control characters;
-// UTF-16, compressed files, arrays of numbers, weights and programs do, most of them in front.
+// UTF-16, compressed files, arrays of numbers and programs have many, most of them in front.
 static bool is_binary(const unsigned char *head, size_t n) {
     static const char *const fronts[] = {"\xff\xfe", "\xfe\xff", "%PDF-", "BZh", "\x28\xb5/\xfd"};
-    size_t controls = 0, leading = 0;
+    size_t controls = 0;
     for (size_t i = 0; i < n; i++) {
         bool control = head[i] < '\t' || (head[i] > '\r' && head[i] < ' ' && head[i] != 27);
-        controls += control, leading += control && i < 8;
+        if (control && i < 8) return true;
+        controls += control;
     }
     for (size_t i = 0; i < sizeof fronts / sizeof *fronts && n > 4; i++)
-        leading += memcmp(head, fronts[i], strlen(fronts[i])) == 0;
-    return leading > 0 || controls > n / 20;
+        if (memcmp(head, fronts[i], strlen(fronts[i])) == 0) return true;
+    return controls > n / 20;
 }
 
 // Opens a file that was given with this option.
 static void shard_open(Shard *s, const char *path, const char *option) {
     unsigned char head[512];
     int32_t header[3] = {0};                    // magic, version, count
-    *s = (Shard){.path = path, .file = open_file(path, "rb")};
+    const char *wrong = NULL, *ending = strrchr(path, '.');
+    *s = (Shard){path, "bytes", open_file(path, "rb"), 1, 0};
     size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
-    const char *dot = strrchr(path, '.');
-    const char *wrong = !s->file || ferror(s->file) ? strerror(errno)
-                      : got == 0 ? "the file is empty"
-                      : fseeko(s->file, 0, SEEK_END) != 0 ? "is no regular file"
-                      : (off_t)(size_t)ftello(s->file) != ftello(s->file) ? strerror(EFBIG) : NULL;
-    if (wrong)
-        fail("%s: %s; expected text or tokens: %s FILE (the default, dev/data/austen_train.txt, is "
-             "in the project's folder: run it there)", path, wrong, option);
-    size_t size = (size_t)ftello(s->file);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
-    int version = narrow ? 1 : 7;
-    if (!tokens && dot && strcmp(dot, ".bin") == 0)
+    if (got > 0 && !tokens && ending && strcmp(ending, ".bin") == 0)
         fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
              "nanoGPT's uint16, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR; "
              "else --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0], quoted(path));
-    wrong = header[0] == MAGIC_CHOICES ? "is a multiple-choice file, for evaluation"
-          : !tokens && is_binary(head, got) ? "is no text"
-          : tokens && header[1] != version ? "has another version of llm.c's header" : NULL;
+    if (!s->file || ferror(s->file)) wrong = strerror(errno);
+    else if (got == 0) wrong = "the file is empty";
+    else if (header[0] == MAGIC_CHOICES) wrong = "is a multiple-choice file, for evaluation";
+    else if (tokens && header[1] != (narrow ? 1 : 7)) wrong = "has another version of its header";
+    else if (!tokens && is_binary(head, got)) wrong = "is no text";
+    else if (fseeko(s->file, 0, SEEK_END) != 0) wrong = "is no regular file";
+    size_t size = wrong ? 0 : (size_t)ftello(s->file);
+    if (!wrong && (off_t)size != ftello(s->file)) wrong = strerror(EFBIG);      // 32-bit systems
     if (wrong)
-        fail("%s: %s: expected UTF-8, or tokens with llm.c's header; what it is, and what converts "
-             "it, says: python3 prepro_data.py show %s", path, wrong, quoted(path));
-    s->kind = tokens ? "tokens" : "bytes";
-    s->width = !tokens ? 1 : narrow ? 2 : 4;
-    s->n = !tokens ? size : header[2] < 0 ? 0 : (size_t)header[2];
-    size_t expected = (tokens ? HEADER_BYTES : 0) + s->n * s->width;
+        fail("%s: %s: expected UTF-8, or tokens with llm.c's header: %s FILE (the default, "
+             "dev/data/austen_train.txt, is in the project's folder: run it there); to learn what "
+             "a file is and what converts it: python3 prepro_data.py show %s", path, wrong, option,
+             quoted(path));
+    s->n = size;
+    if (!tokens) return;
+    s->kind = "tokens", s->width = narrow ? 2 : 4, s->n = header[2] < 0 ? 0 : (size_t)header[2];
+    size_t expected = HEADER_BYTES + s->n * s->width;
     if (s->n == 0 || size != expected)
         fail("%s: its header counts %d tokens of %d bytes, so %zu bytes in all, but the file has "
              "%zu: it is damaged or cut short", path, header[2], s->width, expected, size);
 }
 
 static void expect_one_kind(const Shard *a, const Shard *b) {
-    if (a->kind != b->kind)
+    if (strcmp(a->kind, b->kind) != 0)
         fail("%s holds %s and %s holds %s: expected one kind", a->path, a->kind, b->path, b->kind);
 }
 
 // Opens the files whose names are the lines of `files`, given with this option.
 static void data_open(Data *d, const char *files, const char *option) {
-    *d = (Data){0};
     char *line = strcpy(allocate(strlen(files) + 1, "names"), files);
+    *d = (Data){0};
     for (char *next; line; line = next) {
         if (d->shards == MAX_FILES) fail("%s: more than %d files", option, MAX_FILES);
-        if ((next = strchr(line, '\n'))) *next++ = 0;
-        shard_open(&d->shard[d->shards], line, option);
-        expect_one_kind(&d->shard[0], &d->shard[d->shards]);
-        d->n += d->shard[d->shards++].n;
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        Shard *s = &d->shard[d->shards++];
+        shard_open(s, line, option);
+        expect_one_kind(&d->shard[0], s);
+        d->n += s->n;
     }
 }
 
@@ -2043,8 +2043,8 @@ static bool data_is_bytes(const Data *d) { return d->pairs == 0 && d->shard[0].w
 // Tokens at .. at+n-1 of the data, which may begin in one shard and end in another.
 static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
     for (size_t got; n > 0; at += got, tokens += got, n -= (int)got) {
-        size_t place = at + d->first;
         const Shard *s = d->shard;
+        size_t place = at + d->first;
         for (; place >= s->n; s++) place -= s->n;
         got = s->n - place < (size_t)n ? s->n - place : (size_t)n;
         size_t byte = (s->width == 1 ? 0 : HEADER_BYTES) + place * s->width;
@@ -2052,11 +2052,10 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
             fread(tokens, s->width, got, s->file) != got)
             fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
                  s->path, place, place + got - 1);
-        for (size_t k = got; k-- > 0; ) {       // widened in place: the last first
+        for (size_t k = got; k-- > 0; ) {       // widened in place, back to front
             const unsigned char *b = (const unsigned char *)tokens + k * s->width;
-            uint32_t token = b[0];
-            if (s->width >= 2) token |= (uint32_t)b[1] << 8;
-            if (s->width == 4) token |= (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+            uint32_t token = 0;
+            for (int i = 0; i < s->width; i++) token |= (uint32_t)b[i] << 8 * i;
             tokens[k] = token > INT_MAX ? INT_MAX : (int)token;
         }
         for (size_t k = 0; k < got && d->vocab; k++)
@@ -2066,44 +2065,45 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
     }
 }
 
-// CRC-32 as in zlib, gzip and PNG, going on from crc, at first 0. It tells whether content changed
-// by accident: of changes within 32 bits it misses none, of others one in 4e9. Forging it would be
-// easy, and pointless: data and checkpoint are one person's.
+// CRC-32 as in zlib, gzip and PNG, going on from crc, at first 0. It notices all accidents within
+// 32 bits, of others all but one in 4e9. Forging it would be easy, and pointless here.
 static uint32_t checksum(uint32_t crc, const void *bytes, size_t n) {
-    static uint32_t table[256];
-    for (uint32_t i = 0, c; i < 256 && !table[255]; table[i++] = c) {
-        c = i;
-        for (int bit = 0; bit < 8; bit++) c = c & 1 ? c >> 1 ^ 0xedb88320u : c >> 1;
+    static uint32_t table[256];                 // the last entry is not 0 once it is filled
+    for (uint32_t i = 0; i < 256 && table[255] == 0; i++) {
+        table[i] = i;
+        for (int bit = 0; bit < 8; bit++) table[i] = table[i] >> 1 ^ (table[i] & 1) * 0xedb88320u;
     }
     crc = ~crc;
     for (const unsigned char *b = bytes; n > 0; b++, n--) crc = crc >> 8 ^ table[(crc ^ *b) & 255];
     return ~crc;
 }
 
-// One pass over all tokens: the largest; their checksum (of a text's bytes; of tokens as 4 bytes
-// each, so that neither their width counts nor where a file ends); with count, the pairs.
-static void survey(Data *d, bool count) {
-    int tokens[PIECE], before = FLOORS_VOCAB;
-    size_t pairs = count ? (size_t)FLOORS_VOCAB * FLOORS_VOCAB : 0;
-    d->follows = allocate(pairs * sizeof *d->follows, "counts of pairs");
+// One pass over all tokens: finds the largest, the counts of pairs, and the checksum (of a text's
+// bytes; of tokens as 4 bytes each, so that neither their width nor the cuts of files matter).
+static void survey(Data *d) {
+    int tokens[PIECE], before = FLOORS_VOCAB;   // the first token follows none
+    d->follows = allocate(sizeof *d->follows * FLOORS_VOCAB * FLOORS_VOCAB, "counts of pairs");
     for (size_t at = 0, n; at < d->n; at += n) {
         n = d->n - at < PIECE ? d->n - at : PIECE;
         read_tokens(d, at, (int)n, tokens);
-        for (size_t i = 0; i < n; before = tokens[i++]) {
-            if (tokens[i] > d->largest) d->largest = tokens[i];
-            d->checksum = checksum(d->checksum, &tokens[i], data_is_bytes(d) ? 1 : 4);
-            if (count && before < FLOORS_VOCAB && tokens[i] < FLOORS_VOCAB)
-                d->follows[(size_t)before * FLOORS_VOCAB + tokens[i]]++;
+        for (size_t i = 0; i < n; i++) {
+            int token = tokens[i];
+            if (token > d->largest) d->largest = token;
+            d->checksum = checksum(d->checksum, &token, data_is_bytes(d) ? 1 : 4);
+            if (before < FLOORS_VOCAB && token < FLOORS_VOCAB)
+                d->follows[(size_t)before * FLOORS_VOCAB + token]++;
+            before = token;
         }
     }
 }
 
-// Ends the run if the data do not hold one window.
 static void data_expect(const Data *d, int T, const char *role) {
     if (d->n < (size_t)T + 1)
         fail("%s: %zu tokens for %s, fewer than one window of --seq %d + 1: give a longer file or "
              "a smaller --seq", d->shard[0].path, d->n, role, T);
 }
+
+static int random_below(uint64_t *rng, int n) { return (int)(random_u64(rng) % (uint64_t)n); }
 
 // Associative recall, which shows each principle of attention by itself. A sequence first lists
 // pairs of a key and its value, then asks for each key again, in a random order at random even
@@ -2115,21 +2115,21 @@ static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, in
     int P = d->pairs, half = d->vocab / 2, slots = (T - 2 * P) / 2, asked = 0, order[MAX_PAIRS];
     for (int t = 0; t < T; t++) inputs[t] = 0, targets[t] = -1;
     for (int p = 0; p < P; p++) {
-        int key, before;
-        do {                                                        // until no key before is it
-            key = 1 + (int)(random_u64(rng) % (uint64_t)(half - 1));
-            for (before = 0; before < p && inputs[2 * before] != key; before++);
-        } while (before < p);
-        inputs[2 * p] = key;
-        inputs[2 * p + 1] = half + (int)(random_u64(rng) % (uint64_t)(d->vocab - half));
+        inputs[2 * p] = 1 + random_below(rng, half - 1);
+        for (int before = 0; before < p; before++)
+            if (inputs[2 * before] == inputs[2 * p]) {              // taken: draw another key
+                inputs[2 * p] = 1 + random_below(rng, half - 1);
+                before = -1;
+            }
+        inputs[2 * p + 1] = half + random_below(rng, d->vocab - half);
         order[p] = p;
     }
     for (int p = P - 1; p > 0; p--) {                               // ask in a random order
-        int other = (int)(random_u64(rng) % (uint64_t)(p + 1)), moved = order[p];
+        int other = random_below(rng, p + 1), moved = order[p];
         order[p] = order[other], order[other] = moved;
     }
     for (int slot = 0; slot < slots; slot++) {                      // at P of the even places left
-        if (random_u64(rng) % (uint64_t)(slots - slot) >= (uint64_t)(P - asked)) continue;
+        if (random_below(rng, slots - slot) >= P - asked) continue;
         int pair = 2 * order[asked++], t = 2 * P + 2 * slot;
         inputs[t] = inputs[pair], targets[t] = inputs[pair + 1];
     }
@@ -2137,14 +2137,12 @@ static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, in
 
 static void recall_open(Data *d, int pairs, int V, int T) {
     *d = (Data){.pairs = pairs, .vocab = V};
-    if (pairs > V / 2 - 1)
-        fail("recall: --pairs %d need as many keys, --vocab %d has %d: expected --vocab %d or more",
-             pairs, V, V / 2 - 1, 2 * pairs + 2);
-    if (T < 4 * pairs)
-        fail("recall: --pairs %d with --seq %d: expected %d or more", pairs, T, 4 * pairs);
+    if (pairs > V / 2 - 1 || T < 4 * pairs)
+        fail("recall: --pairs %d, --vocab %d, --seq %d: expected --vocab %d and --seq %d, or more",
+             pairs, V, T, 2 * pairs + 2, 4 * pairs);
 }
 
-// A window: T inputs from position `at` on, and the T tokens that follow each of them.
+// A window: T inputs from position `at` on, and for each the token that follows it.
 static void read_window(const Data *d, size_t at, int T, int *inputs, int *targets) {
     read_tokens(d, at, T, inputs);
     read_tokens(d, at + 1, T, targets);
@@ -2159,32 +2157,31 @@ static void read_training_batch(const Data *d, uint64_t *rng, int B, int T,
     }
 }
 
-// Validation window w: they follow each other at stride T from the front. Those of recall come from
-// seeds counted down from the last one, so they are the same in every run.
+// Validation window w: they follow each other at stride T. Those of recall come from seeds counted
+// down from the last one, so they are the same in every run.
 static void read_validation_window(const Data *d, size_t w, int T, int *inputs, int *targets) {
     uint64_t rng = random_stream(UINT64_MAX / STREAMS - w, STREAM_DATA);
     if (d->pairs) recall_sequence(d, &rng, T, inputs, targets);
     else read_window(d, w * (size_t)T, T, inputs, targets);
 }
 
-enum { RECALL_WINDOWS = 1024 };         // what "all" of its endless validation data means
-
+// How many windows a validation scores: so many batches, or all (0).
 static size_t validation_windows(const Data *d, int B, int T, int batches) {
     size_t all = d->pairs ? RECALL_WINDOWS : (d->n - 1) / (size_t)T;
     size_t some = (size_t)batches * (size_t)B;
     return batches == 0 || (all < some && !d->pairs) ? all : some;
 }
-// About the losses at which a model ends that knows only how often each token occurs (unigram), or
-// only how often each follows another (bigram): the mean of -ln p over the scored validation
-// tokens, p counted in the training data; for unigrams with one added to each count, for bigrams
-// backing off to them (Witten and Bell 1991): if a is followed n times, by k different tokens,
-//     p(b|a) = (count(a b) + k p(b)) / (n + k)
+
+// About the loss at which a model ends that knows only token frequencies (unigram), or only the
+// previous token (bigram): the mean of -ln p over the scored validation tokens, p counted in the
+// training data. Unigrams add one to each count; bigrams back off to them (Witten and Bell 1991):
+// if a is followed n times, by k different tokens, p(b|a) = (count(a b) + k p(b)) / (n + k).
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
     double *p = allocate(3 * (size_t)V * sizeof *p, "counts"), *n = p + V, *k = n + V;
     size_t scored = windows * (size_t)T;
     int piece[PIECE], last;
-    read_tokens(train, train->n - 1, 1, &last);         // the one that occurs and is not followed
+    read_tokens(train, train->n - 1, 1, &last);         // occurs there without being followed
     for (int a = 0; a < V; a++) {
         const size_t *follows = train->follows + (size_t)a * FLOORS_VOCAB;
         for (int b = 0; b < V; b++) n[a] += (double)follows[b], k[a] += follows[b] > 0;
@@ -2209,21 +2206,19 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
 //
 // A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
 // optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv.
-// The metadata say which header this program would write, and a file must have that very one:
-// dev/notes/porting.md describes all to the byte.
+// A header must be exactly the text that this program writes for the same metadata;
+// dev/notes/porting.md describes every byte.
 //
-// A save is complete under temporary names before the first file is renamed. Renaming the model is
-// what counts: until then the folder is as it was, and from then on --resume finishes the rest.
+// A save is complete under temporary names before the first file is renamed. Renaming the model
+// commits it: until then the folder is as it was, and from then on --resume finishes the rest.
 // ------------------------------------------------------------------------------------------------
 
 enum { WEIGHTS, LOG, CONFIG, OPTIM, RUN_FILES };        // in the order of renaming
 static const char *const run_files[] = {"model.safetensors", "log.csv", "config.json",
                                         "optim.safetensors"};
 
-// A file in a folder. Longer than any valid path, so that one that is cut off here is refused.
-typedef struct {
-    char s[PATH_MAX + 32];
-} Path;
+// The buffer exceeds any valid path, so the system refuses one that is cut off here.
+typedef struct { char s[PATH_MAX + 32]; } Path;
 
 static Path path_in(const char *dir, const char *name, const char *suffix) {
     Path p;
@@ -2231,18 +2226,15 @@ static Path path_in(const char *dir, const char *name, const char *suffix) {
     return p;
 }
 
-static bool exists(const char *path) {
-    FILE *f = open_file(path, "rb");
-    if (f) fclose(f);
-    return f || errno != ENOENT;
-}
+static bool exists(const char *path) { return access(path, F_OK) == 0 || errno != ENOENT; }
 
-// The length of the UTF-8 character at s, of n bytes; 0: there is none, or it is a control
+// The bytes of the UTF-8 character at s, at most n; 0 if there is none, or if it is a control
 // character other than newline and tab.
 static size_t utf8_length(const char *text, size_t n) {
     const unsigned char *s = (const unsigned char *)text, a = s[0], b = n > 1 ? s[1] : 0;
-    size_t length = a < 0x80 ? 1 : a < 0xc2 ? 0 : a < 0xe0 ? 2 : a < 0xf0 ? 3 : a < 0xf5 ? 4 : 0;
-    bool wrong = length > n || a == 0x7f || (a < ' ' && a != '\n' && a != '\t')
+    if (a < 0x80) return a == '\n' || a == '\t' || (a >= ' ' && a != 0x7f);
+    size_t length = a < 0xe0 ? 2 : a < 0xf0 ? 3 : 4;
+    bool wrong = a < 0xc2 || a > 0xf4 || length > n         // then overlong forms, surrogates, ..
               || ((a == 0xe0 || a == 0xc2) && b < 0xa0) || (a == 0xf0 && b < 0x90)
               || (a == 0xed && b > 0x9f) || (a == 0xf4 && b > 0x8f);
     for (size_t i = 1; i < length && !wrong; i++) wrong = s[i] >> 6 != 2;
@@ -2252,40 +2244,42 @@ static size_t utf8_length(const char *text, size_t n) {
 // Appends n bytes as UTF-8, U+FFFD for each that is in no character; json: as in a JSON string.
 static void text_utf8(Text *t, const char *s, size_t n, bool json) {
     for (size_t i = 0, length; i < n; i += length) {
-        const char *escaped = json ? "\"\"\\\\\nn\tt" : "";         // pairs: as meant, as written
-        while (*escaped && *escaped != s[i]) escaped += 2;
         length = utf8_length(s + i, n - i);
-        if (*escaped) text_add(t, "\\%c", escaped[1]);
-        else text_add(t, "%.*s", length ? (int)length : 3, length ? s + i : "\xef\xbf\xbd");
-        length += !length;
+        if (length == 0) text_add(t, "\xef\xbf\xbd"), length = 1;
+        else if (json && s[i] == '\n') text_add(t, "\\n");
+        else if (json && s[i] == '\t') text_add(t, "\\t");
+        else if (json && (s[i] == '"' || s[i] == '\\')) text_add(t, "\\%c", s[i]);
+        else text_add(t, "%.*s", (int)length, s + i);
     }
 }
 
 // What a file holds, one at a time: the model's tensors, then its anchors; or the moments. After
-// the last, size is 0.
+// the last one bytes is 0.
 typedef struct {
     char name[96];
+    const char *type;           // of the elements, 4 bytes each; 8 in the tests' double build
     int rows, cols;             // rows 0: a vector
-    size_t size;                // elements
-    float *values;              // F32 in the file
-    int *tokens;                // or I32
-    bool whole;                 // which of them
+    size_t bytes;
+    void *data;                 // NULL in a model that is only planned
 } Entry;
 
 static Entry entry(const Model *m, bool optimizer, int i) {
+    const char *number = sizeof(float) == 4 ? "F32" : "F64";
     int n = m->ntensors, T = m->c.seq, C = m->c.dim;
     bool random = uses(&m->c, QK_RANDOM_ANCHOR), text = uses(&m->c, QK_TEXT_ANCHOR);
-    Entry e = {.size = 0};
+    Entry e = {.bytes = 0};
     if (i < (optimizer ? 2 : 1) * n) {
         const Tensor *t = &m->tensors[i % n];
-        e = (Entry){.rows = t->role == MATRIX ? t->rows : 0, .cols = t->cols, .size = t->size,
-                    .values = !optimizer ? t->w : i < n ? t->m : t->v};
-        snprintf(e.name, sizeof e.name, "%s%s",
-                 !optimizer ? "" : i < n ? "exp_avg." : "exp_avg_sq.", t->name);
+        static const char *const prefix[] = {"", "exp_avg.", "exp_avg_sq."};
+        float *const values[] = {t->w, t->m, t->v};
+        int which = optimizer ? 1 + i / n : 0;
+        e = (Entry){"", number, t->role == MATRIX ? t->rows : 0, t->cols, t->size * sizeof(float),
+                    values[which]};
+        snprintf(e.name, sizeof e.name, "%s%s", prefix[which], t->name);
     } else if (!optimizer && i == n && random)
-        e = (Entry){"anchor.embeds", T, C, (size_t)T * C, m->eps, NULL, false};
+        e = (Entry){"anchor.embeds", number, T, C, (size_t)T * C * sizeof(float), m->eps};
     else if (!optimizer && i == n + random && text)
-        e = (Entry){"anchor.tokens", 0, T, (size_t)T, NULL, m->anchor_tokens, true};
+        e = (Entry){"anchor.tokens", "I32", 0, T, (size_t)T * sizeof(int), m->anchor_tokens};
     return e;
 }
 
@@ -2295,39 +2289,30 @@ static Text header_text(const Model *m, bool optimizer, const char *metadata) {
     size_t offset = 0;
     Entry e;
     text_add(&t, "{\"__metadata__\":{%s}", metadata);
-    for (int i = 0; (e = entry(m, optimizer, i)).size; i++, offset += 4 * e.size) {
-        text_add(&t, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e.name, e.whole ? "I32" : "F32");
+    for (int i = 0; (e = entry(m, optimizer, i)).bytes; i++, offset += e.bytes) {
+        text_add(&t, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e.name, e.type);
         if (e.rows) text_add(&t, "%d,", e.rows);
-        text_add(&t, "%d],\"data_offsets\":[%zu,%zu]}", e.cols, offset, offset + 4 * e.size);
+        text_add(&t, "%d],\"data_offsets\":[%zu,%zu]}", e.cols, offset, offset + e.bytes);
     }
     text_add(&t, "}");
     text_add(&t, "%*s", (int)(-t.n % 8), "");                   // padding
     return t;
 }
 
-// Writes an entry to f, or reads it; f NULL: neither. Its bytes go into the checksum crc. One that
-// has no memory here is passed over when reading.
-static uint32_t transfer(FILE *f, bool reads, Entry e, uint32_t crc) {
-    uint32_t piece[1024];
-    for (size_t at = 0, n; at < e.size; at += n) {
-        n = e.size - at < 1024 ? e.size - at : 1024;
-        if (reads && fread(piece, 4, n, f) != n) return ~crc;           // cut short
-        for (size_t k = 0; k < n; k++) {
-            float32 value = reads || e.tokens ? 0 : (float32)e.values[at + k];
-            void *here = e.tokens ? (void *)&e.tokens[at + k] : &value;
-            memcpy(reads ? here : &piece[k], reads ? &piece[k] : here, 4);
-            if (reads && e.values) e.values[at + k] = value;
-        }
-        crc = checksum(crc, piece, 4 * n);
-        if (f && !reads) fwrite(piece, 4, n, f);
-    }
-    return crc;
-}
-
-static uint32_t write_tensors(FILE *f, const Model *m, bool optimizer) {
+// Writes a header and the tensors (f NULL: nothing). Returns the tensors' checksum.
+static uint32_t write_tensors(FILE *f, const Model *m, bool optimizer, const char *metadata) {
     uint32_t crc = 0;
     Entry e;
-    for (int i = 0; (e = entry(m, optimizer, i)).size; i++) crc = transfer(f, false, e, crc);
+    if (f) {
+        Text header = header_text(m, optimizer, metadata);
+        fwrite(&(uint64_t){header.n}, 8, 1, f);
+        fwrite(header.s, 1, header.n, f);
+        free(header.s);
+    }
+    for (int i = 0; (e = entry(m, optimizer, i)).bytes; i++) {
+        crc = checksum(crc, e.data, e.bytes);
+        if (f) fwrite(e.data, 1, e.bytes, f);
+    }
     return crc;
 }
 
@@ -2354,6 +2339,10 @@ static const char *header_open(Header *h, Path path) {
     return fread(h->text.s, 1, h->text.n, h->file) == h->text.n ? NULL : "cut short in its header";
 }
 
+static bool header_is(const Header *h, const Text *expected) {
+    return h->text.n == expected->n && memcmp(h->text.s, expected->s, expected->n) == 0;
+}
+
 // The value of a name in the metadata, decoded; it lasts until the next one.
 static const char *header_value(Header *h, const char *name) {
     h->value.n = 0;
@@ -2370,22 +2359,20 @@ static const char *header_value(Header *h, const char *name) {
     return h->value.s;
 }
 
-static bool header_is(const Header *h, const Text *expected) {
-    return h->text.n == expected->n && memcmp(h->text.s, expected->s, expected->n) == 0;
-}
-
-// Fills the tensors of m from a file with those of model `file`; either may have some that the
-// other lacks. The bytes must have this checksum.
+// Fills the tensors of m from a file with those of model `file`, and closes it. Either may have
+// some that the other lacks. The bytes must have this checksum.
 static void read_tensors(Header *h, const Model *file, const Model *m, bool optimizer,
                          uint32_t expected) {
     uint32_t crc = 0;
     Entry e, own;
-    for (int i = 0; (e = entry(file, optimizer, i)).size; i++) {
-        for (int k = 0; (own = entry(m, optimizer, k)).size && strcmp(own.name, e.name) != 0; k++);
-        if (own.size && own.size != e.size)
+    for (int i = 0; (e = entry(file, optimizer, i)).bytes; i++) {
+        for (int k = 0; (own = entry(m, optimizer, k)).bytes; k++)
+            if (strcmp(own.name, e.name) == 0) break;
+        if (own.bytes && own.bytes != e.bytes)
             fail("%s: %s is made for --seq %d", h->path.s, e.name, file->c.seq);
-        e.values = own.values, e.tokens = own.tokens;
-        crc = transfer(h->file, true, e, crc);
+        void *data = own.bytes ? own.data : allocate(e.bytes, "a tensor");
+        crc = checksum(crc, data, fread(data, 1, e.bytes, h->file));
+        if (!own.bytes) free(data);
     }
     if (crc != expected || fgetc(h->file) != EOF)
         fail("%s: damaged or cut short: its tensors' checksum is %08x, expected %08x and then its "
@@ -2394,19 +2381,13 @@ static void read_tensors(Header *h, const Model *file, const Model *m, bool opti
         if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
             fail("%s: anchor token %d is %d, expected less than %d", h->path.s, t,
                  m->anchor_tokens[t], m->c.vocab);
+    header_close(h);
 }
 
-static void layer_string(const Config *c, char *letters) {          // of MAX_LAYERS + 1 bytes
-    for (int l = 0; l < c->layers; l++) letters[l] = variants[c->kind[l]].letter;
-    letters[c->layers] = 0;
-}
-
-// config.json in Hugging Face's terms. Only what other software would compute rightly calls itself
-// qwen2: a standard model without QK-norm.
+// config.json in Hugging Face's terms. A model calls itself qwen2 only if other software would
+// compute it rightly: all layers standard, no QK-norm.
 static void write_config(FILE *f, const Config *c) {
-    char letters[MAX_LAYERS + 1];
-    layer_string(c, letters);
-    bool qwen2 = !c->qk_norm && strspn(letters, "S") == strlen(letters);
+    bool qwen2 = !c->qk_norm && strspn(c->letters, "S") == strlen(c->letters);
     fprintf(f, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n"
             "  \"vocab_size\": %d,\n  \"hidden_size\": %d,\n  \"intermediate_size\": %d,\n"
             "  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n"
@@ -2419,50 +2400,18 @@ static void write_config(FILE *f, const Config *c) {
             c->vocab, c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->seq, c->rope_base,
             c->untied ? "false" : "true");
     if (!qwen2)
-        fprintf(f, ",\n  \"attnvar_layers\": \"%s\",\n  \"attnvar_qk_norm\": %s", letters,
+        fprintf(f, ",\n  \"attnvar_layers\": \"%s\",\n  \"attnvar_qk_norm\": %s", c->letters,
                 c->qk_norm ? "true" : "false");
     fprintf(f, "\n}\n");
 }
 
-// Renames what a save that counts has left under temporary names.
+// Renames what a committed save has left under temporary names.
 static bool finish_save(const char *dir) {
     for (int i = WEIGHTS + 1; i < RUN_FILES; i++) {
         Path from = path_in(dir, run_files[i], ".tmp"), to = path_in(dir, run_files[i], "");
         if (!replace_file(from.s, to.s) && exists(from.s)) return false;
     }
     return flush_folder(dir);
-}
-
-// Writes one of run_files, the log excepted; whether all of it is on the disk.
-static bool write_file(FILE *f, int file, const Model *m, const char *metadata) {
-    if (!f) return false;
-    if (file == CONFIG) write_config(f, &m->c);
-    else {
-        Text header = header_text(m, file == OPTIM, metadata);
-        uint64_t length = header.n;
-        fwrite(&length, 8, 1, f), fwrite(header.s, 1, header.n, f);
-        write_tensors(f, m, file == OPTIM);
-        free(header.s);
-    }
-    bool ok = !ferror(f) && flush_file(f);
-    return fclose(f) == 0 && ok;
-}
-
-// Saves the model with these metadata. If a file cannot be written, the checkpoint before stays.
-static void checkpoint_save(const Model *m, const char *dir, const char *metadata) {
-    Path from = path_in(dir, run_files[WEIGHTS], ".tmp"), to = path_in(dir, run_files[WEIGHTS], "");
-    int i = WEIGHTS;                                            // the log is written step by step
-    while (i < RUN_FILES && (i == LOG || write_file(
-               open_file(path_in(dir, run_files[i], ".tmp").s, "wb"), i, m, metadata))) i++;
-    if (i < RUN_FILES || !flush_folder(dir) || !replace_file(from.s, to.s)) {
-        int error = errno;
-        for (int k = 0; k < RUN_FILES; k++) remove(path_in(dir, run_files[k], ".tmp").s);
-        fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
-             run_files[i % RUN_FILES], strerror(error));
-    }
-    if (!finish_save(dir))
-        fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
-             strerror(errno));
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -2473,6 +2422,8 @@ typedef struct {
     double loss;                // mean over the scored tokens, nats
     double accuracy;            // share of them where the target is the likeliest token
 } Score;
+
+#define LOST "the model is lost; the save before stays; try a lower --lr or a longer --warmup"
 
 // Over the first windows of the validation data. inputs and targets (B,T) are scratch.
 static Score evaluate(Model *m, const Data *val, size_t windows, int *inputs, int *targets) {
@@ -2486,9 +2437,7 @@ static Score evaluate(Model *m, const Data *val, size_t windows, int *inputs, in
         loss += model_loss(m, targets) * m->scored;
         correct += m->correct, scored += m->scored;
     }
-    if (!isfinite(loss))
-        fail("the validation loss is %g: the model is lost; what was saved before stays; try a "
-             "lower --lr or a longer --warmup", fabs(loss));
+    if (!isfinite(loss)) fail("the validation loss is %g: " LOST, fabs(loss));
     return (Score){loss / scored, correct / scored};
 }
 
@@ -2500,7 +2449,7 @@ static float *next_logits(Model *m) {
     return m->logits;
 }
 
-// Draws from softmax(logits / temperature); uses up the logits.
+// Draws from softmax(logits / temperature); overwrites the logits.
 static int draw(float *logits, int V, double temperature, uint64_t *rng) {
     float max = row_max(logits, V), z = row_exp(logits, (float)(1 / temperature), max, V);
     double left = random_uniform(rng) * (double)z;
@@ -2534,23 +2483,22 @@ static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes,
 // 11  Command line and main
 // ------------------------------------------------------------------------------------------------
 
-// The last four are the paper's; its recipe has 256 sequences a step for 15e9 tokens, beta2 0.9999,
-// 2000 steps of warm-up and a minimum of 0, and its 1.7b has QK-norm and no biases.
-static const struct {
-    const char *name;
-    int dim, layers, heads, ffn, seq, batch, steps;
-    double lr, beta2;
-} sizes[] = {
-    {"tiny",   64,  4,  4,  192,  128, 16,   1200, 3e-3, 0.99},
-    {"recall", 64,  2,  1,  192,   48, 64,    800, 3e-3, 0.99},     // the default of --data recall
-    {"small", 128,  6,  4,  384,  256, 16,   2000, 2e-3, 0.99},
-    {"10m",   384,  6,  6, 1024,  256,  8,   2000, 1e-3, 0.99},
-    {"70m",   512,  6,  8, 2048, 2048,  4, 100000, 4e-4, 0.999},
-    {"160m",  768, 12, 12, 3072, 2048,  4, 100000, 4e-4, 0.999},
-    {"500m",  896, 24, 14, 4864, 2048,  4, 100000, 4e-4, 0.999},
-    {"1.7b", 2048, 28, 16, 6144, 2048,  4, 100000, 4e-4, 0.999},
+// What --size gives: values of these options. The last four sizes are the paper's; its recipe has
+// 256 sequences a step for 15e9 tokens, beta2 0.9999, 2000 steps of warm-up and a minimum of 0, and
+// its 1.7b has QK-norm and no biases.
+enum { SIZES = 8, COLUMNS = 10 };
+static const char *const columns[COLUMNS] = {"size", "dim", "layers", "heads", "ffn", "seq",
+                                             "batch", "steps", "lr", "beta2"};
+static const char *const sizes[SIZES][COLUMNS] = {
+    {"tiny",     "64",  "4",  "4",  "192",  "128", "16",   "1200",  "0.003",  "0.99"},
+    {"recall",   "64",  "2",  "1",  "192",   "48", "64",    "800",  "0.003",  "0.99"},
+    {"small",   "128",  "6",  "4",  "384",  "256", "16",   "2000",  "0.002",  "0.99"},
+    {"10m",     "384",  "6",  "6", "1024",  "256",  "8",   "2000",  "0.001",  "0.99"},
+    {"70m",     "512",  "6",  "8", "2048", "2048",  "4", "100000", "0.0004", "0.999"},
+    {"160m",    "768", "12", "12", "3072", "2048",  "4", "100000", "0.0004", "0.999"},
+    {"500m",    "896", "24", "14", "4864", "2048",  "4", "100000", "0.0004", "0.999"},
+    {"1.7b",   "2048", "28", "16", "6144", "2048",  "4", "100000", "0.0004", "0.999"},
 };
-enum { SIZES = sizeof sizes / sizeof *sizes };
 
 typedef struct {
     Config c;
@@ -2566,12 +2514,12 @@ typedef struct {
     const char *changes;        // --resume: what is not as in the checkpoint, or NULL
 } Settings;
 
-typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: may be repeated
+typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: texts, a line each
 
-// A checkpoint keeps what makes the model (MODEL: --init and --resume take it from there), what
-// makes the run (RUN: --resume does), and what --resume takes unless it is given anew: settings
-// (PLAN), and names of files (PATH). It does not keep the others (FREE).
-typedef enum { MODEL, RUN, PLAN, PATH, FREE } Keeper;
+// What a checkpoint does with an option. It keeps MODEL (--init and --resume take it from there),
+// RUN (--resume does), and what --resume takes unless it is given anew: settings (PLAN), and names,
+// whose content must be the same (NAME). It does not keep the others (FREE).
+typedef enum { MODEL, RUN, PLAN, NAME, FREE } Keeper;
 
 typedef struct {
     const char *name;
@@ -2584,8 +2532,8 @@ typedef struct {
 
 #define AT(field) offsetof(Settings, field)
 static const Option options[] = {
-    {"attn", TEXT, FREE, AT(attn), 0, 0, "the variant of the layers that are not standard"},
-    {"layout", TEXT, RUN, AT(layout), 0, 0, "which layers stay standard; or a letter a layer"},
+    {"attn", TEXT, FREE, AT(attn), 0, 0, "variant of the layers that are not standard [standard]"},
+    {"layout", TEXT, NAME, AT(layout), 0, 0, "which layers stay standard; or a letter a layer"},
     {"size", TEXT, RUN, AT(size), 0, 0, "dimensions and their recipe; other options override it"},
     {"layers", INT, MODEL, AT(c.layers), 1, MAX_LAYERS, "blocks"},
     {"heads", INT, MODEL, AT(c.heads), 1, 1024, "query heads; must divide --dim"},
@@ -2606,12 +2554,12 @@ static const Option options[] = {
     {"beta1", REAL, PLAN, AT(adamw.beta1), 0, 0.999999, "AdamW: decay of the first moment"},
     {"beta2", REAL, PLAN, AT(adamw.beta2), 0, 0.999999, "AdamW: decay of the second moment"},
     {"decay", REAL, PLAN, AT(adamw.decay), 0, 1e3, "weight decay, matrices only"},
-    {"clip", REAL, PLAN, AT(adamw.clip), 0, 1e9, "longest gradient: longer are scaled; 0: any"},
+    {"clip", REAL, PLAN, AT(adamw.clip), 0, 1e9, "largest norm of the gradient; 0: any"},
     {"seed", SEED, RUN, AT(seed), 0, 0, "of the weights, the windows, the anchor and the sample"},
-    {"data", LIST, PATH, AT(data), 0, 0, "training data, one file or more; or recall"},
-    {"val", LIST, PATH, AT(val), 0, 0, "validation data, likewise [with --data: its last tenth]"},
+    {"data", LIST, NAME, AT(data), 0, 0, "training data, one file or more; or recall"},
+    {"val", LIST, NAME, AT(val), 0, 0, "validation data, likewise [with --data: its last tenth]"},
     {"pairs", INT, RUN, AT(pairs), 1, MAX_PAIRS, "recall: key-value pairs in a sequence"},
-    {"anchor", TEXT, PATH, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
+    {"anchor", TEXT, NAME, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
     {"eval-every", INT, PLAN, AT(eval_every), 0, 1e9, "steps between validations; 0: at the end"},
     {"eval-batches", INT, PLAN, AT(eval_batches), 0, 1e6, "batches in a validation; 0: all"},
     {"log-every", INT, FREE, AT(log_every), 1, 1e9, "steps between lines of progress"},
@@ -2626,51 +2574,42 @@ static const Option options[] = {
 enum { OPTIONS = sizeof options / sizeof *options };
 
 // An option's value as text, the same for the same value; empty: not given. A number is written
-// into number.
+// into `number`, with the fewest digits that mean this very number.
 static const char *option_text(const Settings *s, const Option *o, char number[32]) {
     const void *at = (const char *)s + o->offset;
-    double x = o->type == REAL ? *(const double *)at : o->type == INT ? *(const int *)at : o->low;
-    const char *text = x < o->low ? NULL : number;
-    if (o->type == TEXT || o->type == LIST) text = *(const char *const *)at;
-    else if (o->type == SEED) snprintf(number, 32, "%llu", (unsigned long long)s->seed);
-    else if (o->type != REAL) snprintf(number, 32, "%d", *(const int *)at);
-    else for (int digits = 6; digits <= 17; digits++) {     // the fewest that mean this very number
+    const char *text = o->type >= TEXT ? *(const char *const *)at : NULL;
+    if (o->type >= TEXT) return text ? text : "";
+    snprintf(number, 32, "%llu", (unsigned long long)s->seed);
+    if (o->type == SEED) return number;
+    double x = o->type == REAL ? *(const double *)at : *(const int *)at;
+    if (x < o->low) return "";
+    for (int digits = o->type == REAL ? 6 : 10; digits <= 17; digits++) {
         snprintf(number, 32, "%.*g", digits, x);
         if (strtod(number, NULL) == x) break;
     }
-    return text ? text : "";
+    return number;
 }
 
-// Before the program ends: output that could not be written is an error.
-static void finish_output(void) {
-    if (fflush(stdout) != 0 || ferror(stdout)) fail("cannot write the output: %s", strerror(errno));
-}
-
-static _Noreturn void print_help(const Settings *s) {
-    printf("usage: ./train_attnvar [--option value]...\n\n");
-    for (const Option *o = options; o < options + OPTIONS; o++) {
-        char number[32];
-        printf("  --%-13s %s", o->name, o->help);
-        if (o->type != FLAG && !strchr(o->help, '[')) printf(" [%s]", option_text(s, o, number));
-        printf("\n");
-    }
-    printf("\n--attn NAME\n");
-    for (const Variant *v = variants; v < variants + VARIANTS; v++)
-        printf("  %c  %-12s relaxes %s\n", v->letter, v->name, v->relaxes);
-    printf("\n--layout NAME, or a letter a layer such as NSNS, or names: nonapprox,standard,...\n");
-    for (int i = 0; i < LAYOUTS; i++)
-        printf("  %-10s standard: %s\n", layouts[i].name, layouts[i].stays);
-    printf("\n--size NAME   dim layers heads   ffn   seq batch  steps     lr beta2\n");
-    for (int i = 0; i < SIZES; i++)
-        printf("  %-10s %5d %6d %5d %5d %5d %5d %6d %6g %5g\n", sizes[i].name, sizes[i].dim,
-               sizes[i].layers, sizes[i].heads, sizes[i].ffn, sizes[i].seq, sizes[i].batch,
-               sizes[i].steps, sizes[i].lr, sizes[i].beta2);
-    finish_output();
-    exit(0);
+// Sets an option from text; `where` the text is from begins a message, if it is not empty.
+static void set_option(Settings *s, const Option *o, const char *text, const char *where) {
+    void *at = (char *)s + o->offset;
+    char *end;
+    double x = strtod(text, &end);
+    bool ok = end != text && !*end && x >= o->low && x <= o->high;
+    if (o->type >= TEXT) *(const char **)at = text;
+    else if (o->type == SEED) {
+        s->seed = strtoull(text, &end, 10);
+        if (!isdigit((unsigned char)*text) || *end || s->seed >> 62)
+            fail("%s--%s '%s': expected a whole number from 0 to 2^62 - 1", where, o->name, text);
+    } else if (!ok || (o->type != REAL && x != floor(x)))
+        fail("%s--%s '%s': expected a %s from %.10g to %.10g", where, o->name, text,
+             o->type == REAL ? "number" : "whole number", o->low, o->high);
+    else if (o->type == REAL) *(double *)at = x;
+    else *(int *)at = (int)x;
 }
 
 // The row of a table whose first member is this name, of n characters. If there is none, -1; or,
-// where the table's rows are called something, a failure that lists them.
+// if the rows are called something, an error that lists them.
 #define FIND(table, name, n, called) \
     find_name(table, sizeof *(table), sizeof(table) / sizeof *(table), name, n, called)
 static int find_name(const void *table, size_t row, size_t rows, const char *name, size_t n,
@@ -2685,82 +2624,95 @@ static int find_name(const void *table, size_t row, size_t rows, const char *nam
     return -1;
 }
 
+static int option_number(const char *name) { return FIND(options, name, strlen(name), NULL); }
+
 static void apply_size(Settings *s, const char *name) {
-    int i = FIND(sizes, name, strlen(name), "size");
-    Config *c = &s->c;
-    s->size = name;
-    c->dim = sizes[i].dim, c->layers = sizes[i].layers, c->heads = sizes[i].heads;
-    c->ffn = sizes[i].ffn, c->seq = sizes[i].seq, c->batch = sizes[i].batch;
-    s->steps = sizes[i].steps, s->lr = sizes[i].lr, s->adamw.beta2 = sizes[i].beta2;
+    int row = FIND(sizes, name, strlen(name), "size");
+    for (int i = 0; i < COLUMNS; i++)
+        set_option(s, &options[option_number(columns[i])], sizes[row][i], "");
 }
 
-// Sets an option from text; where the text is from, for a message, ends with a space or is empty.
-static void set_option(Settings *s, const Option *o, const char *text, const char *where) {
-    void *at = (char *)s + o->offset;
-    char *end;
-    double x = strtod(text, &end);
-    bool number = end != text && !*end && x >= o->low && x <= o->high;
-    errno = 0;
-    if (o->type == TEXT || o->type == LIST) *(const char **)at = text;
-    else if (o->type == SEED) {
-        s->seed = strtoull(text, &end, 10);
-        if (!isdigit((unsigned char)*text) || *end || errno || s->seed >> 62)
-            fail("%s--%s '%s': expected a whole number from 0 to 2^62 - 1", where, o->name, text);
-    } else if (!number || (o->type != REAL && x != floor(x)))
-        fail(o->type == REAL ? "%s--%s '%s': expected a number from %g to %g"
-                             : "%s--%s '%s': expected a whole number from %.0f to %.0f",
-             where, o->name, text, o->low, o->high);
-    else if (o->type == REAL) *(double *)at = x;
-    else *(int *)at = (int)x;
+static Settings defaults(void) {
+    Settings s = {
+        .c = {.rope_base = 10000}, .layout = "uniform", .min_lr = -1,
+        .warmup = -1, .sample = -1, .data = "dev/data/austen_train.txt",
+        .val = "dev/data/austen_val.txt", .pairs = 8, .accumulate = 1, .eval_every = 200,
+        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .eval_batches = 4,
+        .log_every = 50, .save_every = 200, .seed = 1, .threads = omp_get_max_threads(),
+    };
+    apply_size(&s, "tiny");
+    return s;
 }
 
-static const char *given_text(char **given, const char *name) {
-    return given[FIND(options, name, strlen(name), NULL)];
+// Before the program ends: output that could not be written is an error.
+static void finish_output(void) {
+    if (fflush(stdout) != 0 || ferror(stdout)) fail("cannot write the output: %s", strerror(errno));
 }
 
-// Reads --name value and --name=value; given[i] becomes what options[i] was given last. Of --data
-// and --val it becomes all, a line each: they may be repeated, and files may follow the first.
-static void parse(const Settings *defaults, int argc, char **argv, char **given) {
-    const Option *o = NULL;
+static _Noreturn void print_help(void) {
+    const Settings s = defaults();
+    char number[32];
+    printf("usage: ./train_attnvar [--option value]...\n\n");
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        printf("  --%-13s %s", o->name, o->help);
+        if (o->type != FLAG && !strchr(o->help, '[')) printf(" [%s]", option_text(&s, o, number));
+        printf("\n");
+    }
+    printf("\n--attn NAME\n");
+    for (const Variant *v = variants; v < variants + VARIANTS; v++)
+        printf("  %c  %-12s relaxes %s\n", v->letter, v->name, v->relaxes);
+    printf("\n--layout NAME, or a letter a layer such as NSNS, or names: nonapprox,standard,...\n");
+    for (int i = 0; i < LAYOUTS; i++)
+        printf("  %-10s standard: %s\n", layouts[i].name, layouts[i].stays);
+    printf("\n--size NAME");
+    for (int i = 1; i < COLUMNS; i++) printf(" %6s", columns[i]);
+    for (int row = 0; row < SIZES; row++) {
+        printf("\n  %-9s", sizes[row][0]);
+        for (int i = 1; i < COLUMNS; i++) printf(" %6s", sizes[row][i]);
+    }
+    printf("\n");
+    finish_output();
+    exit(0);
+}
+
+// Reads --name value and --name=value. given[i] becomes what options[i] was given last; of --data
+// and --val, all files, a line each: they may be repeated, and more files may follow the first.
+static void parse(int argc, char **argv, Text *given) {
     for (int i = 1; i < argc; i++) {
         char *word = argv[i], *value = strchr(word, '=');
-        bool more = o && o->type == LIST && *word != '-';
-        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) print_help(defaults);
-        if (!more) {
-            int which = strncmp(word, "--", 2) == 0
-                      ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
-            if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
-            o = &options[which];
-        }
-        if (more) value = word;
-        else if (o->type == FLAG && !value) value = "1";
-        else if (o->type == FLAG) fail("--%s takes no value, found '%s'", o->name, value + 1);
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) print_help();
+        int which = strncmp(word, "--", 2) == 0
+                  ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
+        if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
+        const Option *o = &options[which];
+        if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value + 1);
+        if (o->type == FLAG) value = "1";
         else if (value) value++;
         else if (++i < argc) value = argv[i];
         else fail("--%s wants a value: run ./train_attnvar --help", o->name);
-        Text lines = {0};
-        char **text = &given[o - options];
-        if (o->type == LIST && *text) text_add(&lines, "%s\n%s", *text, value);
-        if (lines.s && strchr(*text, '\n')) free(*text);            // a text that was made here
-        *text = lines.s ? lines.s : value;
+        Text *text = &given[which];
+        if (o->type != LIST) text->n = 0;
+        text_add(text, text->n ? "\n%s" : "%s", value);
+        while (o->type == LIST && i + 1 < argc && *argv[i + 1] != '-')
+            text_add(text, "\n%s", argv[++i]);
     }
 }
 
-// The variant of every layer, from --attn and --layout.
-static void set_layers(Config *c, const char *attn, const char *layout, bool attn_given) {
-    int simple = FIND(variants, attn, strlen(attn), "variant"), count = 0;
+// The variant of every layer, from --attn (NULL: not given) and --layout.
+static void set_layers(Config *c, const char *attn, const char *layout) {
+    int simple = attn ? FIND(variants, attn, strlen(attn), "variant") : STANDARD, count = 0;
     int named = FIND(layouts, layout, strlen(layout), NULL);
     bool letters = !strchr(layout, ',') && !islower((unsigned char)*layout);
-    for (; named >= 0 && count < c->layers; count++)
-        c->kind[count] = stays_standard(named, count + 1, c->layers) ? STANDARD : simple;
-    if (named < 0 && attn_given)
+    if (named < 0 && attn)
         fail("--layout %s names every layer's variant, or is no layout: leave out --attn %s, or "
              "name a layout (--help lists them)", layout, attn);
-    for (const char *p = layout; named < 0 && *p; count++) {
-        int length = letters ? 1 : (int)strcspn(p, ",");
-        int kind = letters ? VARIANTS - 1 : FIND(variants, p, length, NULL);
-        while (letters && kind >= 0 && variants[kind].letter != *p) kind--;
-        if (kind < 0)
+    for (; named >= 0 && count < c->layers; count++)
+        c->kind[count] = stays_standard(named, count + 1, c->layers) ? STANDARD : simple;
+    for (const char *p = named < 0 ? layout : ""; *p; count++) {
+        int length = letters ? 1 : (int)strcspn(p, ","), kind = 0;
+        if (!letters) kind = FIND(variants, p, length, NULL);
+        while (letters && kind < VARIANTS && variants[kind].letter != *p) kind++;
+        if (kind < 0 || kind == VARIANTS)
             fail("--layout %s: '%.*s' is no layout and no variant: expected a layout, a letter a "
                  "layer, or names with commas: --help lists them all", layout, length, p);
         if (count < MAX_LAYERS) c->kind[count] = kind;
@@ -2769,20 +2721,22 @@ static void set_layers(Config *c, const char *attn, const char *layout, bool att
     if (count != c->layers)
         fail("--layout %s names %d layers, the model has %d: give one for each, or --layers %d",
              layout, count, c->layers, count);
+    for (int l = 0; l < count; l++) c->letters[l] = variants[c->kind[l]].letter;
+    c->letters[count] = 0;
 }
 
 static void check_config(const Config *c) {
     int dh = c->dim / c->heads;
-    if (c->dim % c->heads != 0)
-        fail("--dim %d is not a multiple of --heads %d", c->dim, c->heads);
+    if (c->dim % c->heads != 0) fail("--dim %d is not a multiple of --heads %d", c->dim, c->heads);
     if (c->heads % c->kv_heads != 0)
         fail("--heads %d is not a multiple of --kv-heads %d", c->heads, c->kv_heads);
     if (((double)c->batch + 2) * c->seq > 1 << 30)
         fail("--batch %d times --seq %d is more than 2^30 positions", c->batch, c->seq);
     for (int l = 0; l < c->layers; l++) {
-        if (variants[c->kind[l]].rotates && dh % 2 != 0)
+        const Variant *v = &variants[c->kind[l]];
+        if (v->rotates && dh % 2 != 0)
             fail("head size %d (--dim %d / --heads %d) is odd: RoPE turns pairs of channels, so %s "
-                 "needs an even one", dh, c->dim, c->heads, variants[c->kind[l]].name);
+                 "needs an even one", dh, c->dim, c->heads, v->name);
         if (c->kind[l] == MLP && c->kv_heads != c->heads)
             fail("mlp with --kv-heads %d and --heads %d: its gate, in place of q, and its up, in "
                  "place of k, must be equally wide: leave out --kv-heads", c->kv_heads, c->heads);
@@ -2796,6 +2750,14 @@ typedef struct {
     char content[2][32];        // of training and validation data: how many tokens, their checksum
     unsigned weights, moments;  // checksums of the two files' tensors
 } State;
+
+typedef struct Checkpoint {
+    Header header;              // of model.safetensors
+    Settings s;
+    State state;
+    Text metadata;
+    Model plan;                 // its tensors, without memory
+} Checkpoint;
 
 // Settings and state as JSON members, the same in both files. The format's number is raised when
 // anything about a checkpoint changes.
@@ -2817,131 +2779,117 @@ static Text metadata(const Settings *s, const State *now) {
     return t;
 }
 
-typedef struct Checkpoint {
-    Header header;              // of model.safetensors
-    Settings s;
-    State state;
-    Model plan;                 // its tensors, without memory
-} Checkpoint;
-
 // Opens a checkpoint and reads its header, which must be the one that its own metadata lead to.
 static Checkpoint *checkpoint_open(const char *dir) {
     Checkpoint *k = allocate(sizeof *k, "a checkpoint");
     Header *h = &k->header;
+    State *now = &k->state;
     const char *start = "{\"__metadata__\":{" FORMAT;
-    const char *wrong = header_open(h, path_in(dir, "model.safetensors", ""));
+    const char *wrong = header_open(h, path_in(dir, run_files[WEIGHTS], ""));
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
     if (strncmp(h->text.s, start, strlen(start)) != 0)
-        fail("%s: is not of format 2, which this program writes; go on by the version that wrote "
-             "it; weights of a standard model, as of Hugging Face's Qwen2, convert by: python3 "
-             "dev/tools/from_hf.py %s --out NEW; then --init NEW", h->path.s, quoted(dir));
-    k->s = (Settings){.min_lr = -1, .warmup = -1};
+        fail("%s: is not of format 2, which this program writes; go on with the version that wrote "
+             "it; a standard model's weights, such as Hugging Face's Qwen2, can be converted: "
+             "python3 dev/tools/from_hf.py %s --out NEW; then --init NEW", h->path.s, quoted(dir));
+    k->s = defaults();
+    k->s.data = k->s.val = NULL;
     for (const Option *o = options; o < options + OPTIONS; o++) {
-        const char *text = o->keeper == FREE ? "" : header_value(h, o->name);
-        Text lasting = {0};
-        if (!*text && o->keeper >= PLAN) continue;                  // was not given
-        text_add(&lasting, "%s", text);
-        set_option(&k->s, o, lasting.s, "damaged checkpoint: ");
-        if (o->type != TEXT && o->type != LIST) free(lasting.s);
+        const char *value = o->keeper == FREE ? "" : header_value(h, o->name);
+        if (!*value && o->keeper >= PLAN) continue;                 // was not given
+        if (o->type >= TEXT)
+            value = strcpy(allocate(strlen(value) + 1, "a setting"), value);
+        set_option(&k->s, o, value, "damaged checkpoint: ");
     }
-    k->state.step = (int)strtol(header_value(h, "step"), NULL, 10);
-    k->state.rng = strtoull(header_value(h, "rng"), NULL, 10);
-    snprintf(k->state.content[0], 32, "%s", header_value(h, "train-content"));
-    snprintf(k->state.content[1], 32, "%s", header_value(h, "val-content"));
-    k->state.weights = (unsigned)strtoul(header_value(h, "weights"), NULL, 16);
-    k->state.moments = (unsigned)strtoul(header_value(h, "moments"), NULL, 16);
-    set_layers(&k->s.c, "standard", k->s.layout, false);
+    now->step = (int)strtol(header_value(h, "step"), NULL, 10);
+    now->rng = strtoull(header_value(h, "rng"), NULL, 10);
+    snprintf(now->content[0], 32, "%s", header_value(h, "train-content"));
+    snprintf(now->content[1], 32, "%s", header_value(h, "val-content"));
+    now->weights = (unsigned)strtoul(header_value(h, "weights"), NULL, 16);
+    now->moments = (unsigned)strtoul(header_value(h, "moments"), NULL, 16);
+    set_layers(&k->s.c, NULL, k->s.layout);
     check_config(&k->s.c);
     model_plan(&k->plan, &k->s.c);
-    Text kept = metadata(&k->s, &k->state), whole = header_text(&k->plan, false, kept.s);
+    k->metadata = metadata(&k->s, now);
+    Text whole = header_text(&k->plan, false, k->metadata.s);
     for (size_t i = 0; !header_is(h, &whole); i++)
         if (i == h->text.n || i == whole.n || h->text.s[i] != whole.s[i])
             fail("%s: damaged header: at byte %zu expected %.60s, found %.60s", h->path.s, i + 8,
                  whole.s + (i < 30 ? 0 : i - 30), h->text.s + (i < 30 ? 0 : i - 30));
-    free(kept.s), free(whole.s);
+    free(whole.s);
     return k;
 }
 
-// Takes from a checkpoint what was not given. --init takes --seq and the layers, too.
-static void take_settings(Settings *s, char **given, bool own_layers) {
-    static const size_t size[] = {[FLAG] = sizeof(int), [INT] = sizeof(int), [SEED] = 8,
-                                  [REAL] = 8, [TEXT] = sizeof(char *), [LIST] = sizeof(char *)};
-    const Settings *k = &s->from->s;
+// Takes over what a checkpoint keeps: everything to resume, the model and its layers for --init.
+// What the command line gives holds, unless it contradicts what makes the run or the model.
+static void take_settings(Settings *s, const Text *given) {
+    bool resume = s->resume;
+    const char *dir = resume ? s->out : s->init;
+    int batch = s->c.batch;
     char number[2][32];
     Text changes = {0};
-    for (const Option *o = options; o < options + OPTIONS; o++) {
-        const char *mine = option_text(s, o, number[0]), *kept = option_text(k, o, number[1]);
-        bool layout = o->offset == AT(layout);
-        bool is_given = layout ? own_layers : given[o - options] != NULL;
-        bool taken = s->resume ? o->keeper != FREE
-                               : o->keeper == MODEL || layout || o->offset == AT(c.seq);
-        if (!taken) continue;
-        if (!is_given) memcpy((char *)s + o->offset, (const char *)k + o->offset, size[o->type]);
-        if (!is_given || layout || o->keeper == PATH || strcmp(mine, kept) == 0) continue;
-        if (o->keeper == PLAN)
-            text_add(&changes, "; --%s %s, was %s", o->name, mine, *kept ? kept : "not given");
-        else if (o->keeper == MODEL || s->resume)
+    Checkpoint *k = checkpoint_open(dir);
+    if (resume) *s = k->s;
+    s->c = k->s.c, s->layout = k->s.layout, s->from = k;
+    if (!resume) s->c.batch = batch;
+    for (int i = 0; i < OPTIONS; i++) {
+        const Option *o = &options[i];
+        if (!given[i].s) continue;
+        set_option(s, o, given[i].s, "");
+        const char *now = option_text(s, o, number[0]), *kept = option_text(&k->s, o, number[1]);
+        if (strcmp(now, kept) == 0) continue;
+        if (o->keeper == MODEL || (o->keeper == RUN && resume))
             fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
-                 "another run", o->name, mine, s->resume ? s->out : s->init, kept);
+                 "another run", o->name, now, dir, kept);
+        if (o->keeper == PLAN && resume)
+            text_add(&changes, "; --%s %s, was %s", o->name, now, *kept ? kept : "not given");
     }
     s->changes = changes.s;
 }
 
-// All options: the defaults, over them those of the size, then what the command line gives or a
-// checkpoint keeps, then what follows from these.
-static Settings settings(int argc, char **argv) {
-    char *given[OPTIONS] = {NULL};
-    Settings s = {
-        .c = {.rope_base = 10000}, .attn = "standard", .layout = "uniform", .min_lr = -1,
-        .warmup = -1, .sample = -1, .data = "dev/data/austen_train.txt",
-        .val = "dev/data/austen_val.txt", .pairs = 8, .accumulate = 1, .eval_every = 200,
-        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .eval_batches = 4,
-        .log_every = 50, .save_every = 200, .seed = 1, .threads = omp_get_max_threads(),
-    };
-    apply_size(&s, "tiny");
-    parse(&s, argc, argv, given);
-    const char *size = given_text(given, "size"), *data = given_text(given, "data");
-    if (size || (data && strcmp(data, "recall") == 0)) apply_size(&s, size ? size : "recall");
+// All options: the defaults, over them those of the size, then what a checkpoint keeps, then what
+// the command line gives, then what follows from these.
+static void settings(Settings *s, int argc, char **argv) {
+    static Text given[OPTIONS];                     // lasts, as *s points into it
+    Text *layout = &given[option_number("layout")];
+    for (int i = 0; i < OPTIONS; i++) free(given[i].s), given[i] = (Text){0};
+    parse(argc, argv, given);
+    const char *attn = given[option_number("attn")].s, *size = given[option_number("size")].s;
+    const char *data = given[option_number("data")].s;
+    if (attn && !layout->s) text_add(layout, "uniform");
+    if (!size && data && strcmp(data, "recall") == 0) size = "recall";
+    *s = defaults();
+    if (size) apply_size(s, size);
+    if (data) s->val = NULL;
     for (int i = 0; i < OPTIONS; i++)
-        if (given[i]) set_option(&s, &options[i], given[i], "");
-    if (s.resume && !s.out) fail("--resume wants to know which run: --out DIR");
-    if (s.resume && (s.force || s.init))
-        fail("--resume goes on with a run, --force and --init start another: give one");
-    if (data && !given_text(given, "val")) s.val = NULL;
-    bool attn = given_text(given, "attn"), own_layers = attn || given_text(given, "layout");
-    if (s.resume || s.init) {
-        s.from = checkpoint_open(s.resume ? s.out : s.init);
-        take_settings(&s, given, own_layers);
-    }
-    if (!s.c.kv_heads) s.c.kv_heads = s.c.heads;
-    set_layers(&s.c, s.attn, s.layout, attn);
-    if (s.resume && memcmp(s.c.kind, s.from->s.c.kind, s.c.layers * sizeof *s.c.kind) != 0)
-        fail("--attn %s --layout %s are not the layers of the checkpoint in %s, %s: leave them "
-             "out, or start another run with --init %s", s.attn, s.layout, s.out,
-             s.from->s.layout, quoted(s.out));
-    char *letters = allocate((size_t)s.c.layers + 1, "the layers");
-    layer_string(&s.c, letters);
-    s.layout = letters;
-    check_config(&s.c);
-    if (s.anchor && !uses(&s.c, QK_TEXT_ANCHOR))
-        fail("--anchor %s: no layer is fixedseqqk: leave it out", s.anchor);
-    omp_set_num_threads(s.threads);
-    if (omp_get_max_threads() != s.threads)
-        fail("--threads %d: this program was built without OpenMP and has one", s.threads);
+        if (given[i].s) set_option(s, &options[i], given[i].s, "");
+    if (s->resume && (!s->out || s->force || s->init))
+        fail("--resume needs --out DIR, and neither --force nor --init, which start another run");
+    if (s->resume || s->init) take_settings(s, given);
+    if (!s->c.kv_heads) s->c.kv_heads = s->c.heads;
+    set_layers(&s->c, attn, s->layout);
+    if (s->resume && strcmp(s->c.letters, s->from->s.c.letters) != 0)
+        fail("--attn and --layout make %s, the checkpoint in %s has the layers %s: leave them out, "
+             "or start another run with --init %s", s->c.letters, s->out, s->from->s.c.letters,
+             quoted(s->out));
+    s->layout = s->c.letters;
+    check_config(&s->c);
+    if (s->anchor && !uses(&s->c, QK_TEXT_ANCHOR))
+        fail("--anchor %s: no layer is fixedseqqk: leave it out", s->anchor);
+    omp_set_num_threads(s->threads);
+    if (omp_get_max_threads() != s->threads)
+        fail("--threads %d: this program was built without OpenMP and has one", s->threads);
 #pragma omp parallel
-    if (omp_get_thread_num() == 0) s.threads = omp_get_num_threads();   // OMP_THREAD_LIMIT counts
-    omp_set_num_threads(s.threads);
-    return s;
+    if (omp_get_thread_num() == 0) s->threads = omp_get_num_threads();  // OMP_THREAD_LIMIT counts
+    omp_set_num_threads(s->threads);
 }
 
-// Opens the data and settles what depends on it: the vocabulary, the sample.
+// Opens the data and finds the vocabulary, which depends on it.
 static void open_data(Settings *s, Data *train, Data *val) {
     int *V = &s->c.vocab;
     if (!s->data) fail("%s names no data: --data FILE", s->out);
     if (strcmp(s->data, "recall") == 0) {
         if (s->val) fail("--val %s: recall makes its own validation data: leave it out", s->val);
         if (!*V) *V = 64;
-        if (s->sample < 0) s->sample = 0;
         recall_open(train, s->pairs, *V, s->c.seq);
         *val = *train;
         return;
@@ -2951,22 +2899,20 @@ static void open_data(Settings *s, Data *train, Data *val) {
     expect_one_kind(&train->shard[0], &val->shard[0]);
     if (!s->val) {                                              // the last tenth
         val->n = train->n / 10;
-        val->first = train->n -= val->n;
+        train->n -= val->n;
+        val->first = train->n;
     }
     bool bytes = data_is_bytes(train);
     if (bytes && *V && *V < 256) fail("--vocab %d: bytes need 256", *V);
     data_expect(train, s->c.seq, "training");
     data_expect(val, s->c.seq, s->val ? "validation" : "validation (the last tenth)");
-    train->vocab = val->vocab = *V;
+    train->vocab = val->vocab = *V ? *V : 1 << 22;
     train->largest = bytes ? 255 : 0;
-    survey(train, bytes || *V <= FLOORS_VOCAB);
-    if (s->out || !bytes) survey(val, false);
+    survey(train);
+    if (s->out || !bytes) survey(val);
     int largest = train->largest > val->largest ? train->largest : val->largest;
-    if (largest >= 1 << 22)
-        fail("%s: its largest token is %d, expected less than %d", s->data, largest, 1 << 22);
     if (!*V) *V = (largest / 64 + 1) * 64;
     train->vocab = val->vocab = *V;
-    if (s->sample < 0) s->sample = bytes ? 300 : 0;
 }
 
 // The anchor's tokens: the start of --anchor FILE, or of the training data; of recall, its first
@@ -2989,56 +2935,57 @@ static void read_anchor(const Settings *s, const Data *train, int *tokens) {
     } else read_tokens(train, 0, T, tokens);
 }
 
-// What the model is, before its memory is allocated.
+// Prints what the model is, before its memory is allocated.
 static void print_model(const Settings *s, const Model *m) {
     const Config *c = &m->c;
-    printf("layers      %s  (", s->layout);
+    size_t mixing = 0, mlp = 0, norms = 0, table = m->embed->size;
+    for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++) {
+        if (t->role == GAIN) norms += t->size;
+        else if (strstr(t->name, "attn")) mixing += t->size;
+        else if (strstr(t->name, "mlp")) mlp += t->size;
+    }
+    printf("layers      %s", c->letters);
     for (int v = 0, before = 0; v < VARIANTS; v++) {
         int n = 0;
         for (int l = 0; l < c->layers; l++) n += c->kind[l] == v;
-        if (n) printf(before++ ? ", %d %s" : "%d %s", n, variants[v].name);
+        if (n > 0) printf("%s%d %s", before++ ? ", " : "  (", n, variants[v].name);
     }
-    printf("), %d thread%s, seed %llu\n", s->threads, s->threads > 1 ? "s" : "",
-           (unsigned long long)s->seed);
-    printf("shape       dim %d, heads %d, kv-heads %d, ffn %d, seq %d, batch %d%s%s\n",
-           c->dim, c->heads, c->kv_heads, c->ffn, c->seq, c->batch,
-           c->qk_norm ? ", qk-norm" : "", c->untied ? ", untied" : "");
-    size_t part[5] = {0};
-    for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++)
-        part[t->role == GAIN ? 3 : t == m->embed ? 0 : strstr(t->name, "attn") ? 1
-             : strstr(t->name, "mlp") ? 2 : 4] += t->size;
+    printf("), %d thread%s, seed %llu\nshape       dim %d, heads %d, kv-heads %d, ffn %d, seq %d, "
+           "batch %d%s%s\n", s->threads, s->threads > 1 ? "s" : "", (unsigned long long)s->seed,
+           c->dim, c->heads, c->kv_heads, c->ffn, c->seq, c->batch, c->qk_norm ? ", qk-norm" : "",
+           c->untied ? ", untied" : "");
     printf("parameters  %zu: embedding %zu, mixing %zu, mlp %zu, norms %zu, head %zu\n",
-           m->parameters, part[0], part[1], part[2], part[3], part[4]);
-    double MB = 1e6, weights = (double)(m->parameters * sizeof(float)) / MB;
-    double kept = (double)m->kept_bytes / MB, mixers = (double)m->mixer_bytes / MB;
-    double scratch = (double)(m->activation_bytes + work_bytes(c)) / MB - kept;
+           m->parameters, table, mixing, mlp, norms, c->untied ? table : 0);
+    double weights = (double)(m->parameters * sizeof(float)) / 1e6;
+    double kept = (double)m->kept_bytes / 1e6, mixers = (double)m->mixer_bytes / 1e6;
+    double scratch = (double)(m->activation_bytes + work_bytes(c)) / 1e6 - kept;
     printf("memory      %.1f MB: weights %.1f, gradients %.1f, moments %.1f, kept for backward "
            "%.1f (mixers %.1f), scratch %.1f\n", 4 * weights + kept + scratch, weights, weights,
            2 * weights, kept, mixers, scratch);
 }
 
-// What it learns from, and what a model without mixing would reach.
+// Prints the data, and the losses that a model without mixing would reach.
 static void print_data(const Settings *s, const Data *train, const Data *val, size_t windows) {
-    int V = s->c.vocab, B = s->c.batch * s->accumulate, T = s->c.seq, values = V - V / 2;
+    int V = s->c.vocab, B = s->c.batch * s->accumulate, T = s->c.seq;
     const Shard *a = &train->shard[0], *b = &val->shard[0];
     if (train->pairs) {
         printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %d x %d "
-               "tokens\nvalidation  %zu fixed sequences\n", train->pairs, V / 2 - 1, V / 2, V - 1,
-               s->steps, B, T, windows);
-        printf("chance      accuracy %.4f for any value (1/values), %.4f for those in the sequence "
-               "(1/pairs)\n\n", 1.0 / values, 1.0 / train->pairs);
+               "tokens\nvalidation  %zu fixed sequences\nchance      accuracy %.4f for any value "
+               "(1/values), %.4f for those in the sequence (1/pairs)\n\n", train->pairs,
+               V / 2 - 1, V / 2, V - 1, s->steps, B, T, windows, 1.0 / (V - V / 2),
+               1.0 / train->pairs);
         return;
     }
+    const char *more = val->shards > 1 ? " and more" : "";
     printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n", a->path,
            train->shards > 1 ? " and more" : "", train->n, a->kind, V, s->steps, B, T);
-    printf("validation  %s%s: %zu %s, the first %zu scored\n", b->path, !s->val ? " (last tenth)"
-           : val->shards > 1 ? " and more" : "", val->n, b->kind, windows * (size_t)T);
-    printf("floors      chance ln V %.4f", log((double)V));
-    double unigram, bigram;
+    printf("validation  %s%s: %zu %s, the first %zu scored\nfloors      chance ln V %.4f", b->path,
+           s->val ? more : " (last tenth)", val->n, b->kind, windows * (size_t)T, log((double)V));
     if (V <= FLOORS_VOCAB) {
+        double unigram, bigram;
         floors(train, val, windows, T, V, &unigram, &bigram);
-        printf(", unigram %.4f, bigram %.4f nats: about where a model\n            ends that knows "
-               "nothing, only the frequencies, only the token before", unigram, bigram);
+        printf(", unigram %.4f, bigram %.4f nats: about the loss of\n            a model that "
+               "knows nothing, token frequencies, the previous token", unigram, bigram);
     }
     printf("\n\n");
     fflush(stdout);
@@ -3061,30 +3008,33 @@ static void open_out(const Settings *s) {
                  "by --force", s->out, path_in(s->out, run_files[i], "").s);
 }
 
+static _Noreturn void fail_log(const char *dir) {
+    fail("%s/log.csv: cannot be written: %s", dir, strerror(errno));
+}
+
 // log.csv, open to add to it, without steps beyond the checkpoint: they come again. Over another
 // run (--force) it has a temporary name until the first save.
 static FILE *open_log(const Settings *s, int step) {
     const char *columns = "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
-    bool later = s->force && exists(path_in(s->out, "model.safetensors", "").s);
-    Path path = path_in(s->out, "log.csv", later ? ".tmp" : "");
+    bool later = s->force && exists(path_in(s->out, run_files[WEIGHTS], "").s);
+    Path path = path_in(s->out, run_files[LOG], later ? ".tmp" : "");
     char line[512];
-    if (later) remove(path.s);
-    FILE *log = open_file(path.s, "a+b");
-    if (!log) fail("%s: cannot be written: %s", path.s, strerror(errno));
     off_t keep = 0;
+    if (s->force) remove(path.s);
+    FILE *log = open_file(path.s, "a+b");
+    if (!log) fail_log(s->out);
     for (rewind(log); fgets(line, sizeof line, log) && strchr(line, '\n'); keep = ftello(log)) {
-        if (keep == 0 && strcmp(line, columns) != 0 && !s->force)
+        if (keep == 0 && strcmp(line, columns) != 0)
             fail("%s: is not a log of this program: choose another folder", path.s);
         if (keep > 0 && atoi(line) > step) break;
     }
-    if (fseeko(log, keep, SEEK_SET) != 0 || ftruncate(fileno(log), keep) != 0)
-        fail("%s: cannot be cut after step %d: %s", path.s, step, strerror(errno));
+    if (fseeko(log, keep, SEEK_SET) != 0 || ftruncate(fileno(log), keep) != 0) fail_log(s->out);
     if (keep == 0) fputs(columns, log);
     return log;
 }
 
 // Several processes can divide the rows of a batch among them (dev/scale/mpi_attnvar.c): each is
-// one RANK of RANKS, the macros add up their gradients and make them stop together. Here is one.
+// one RANK of RANKS, and the macros add up their gradients and make them stop together.
 #ifndef RANK
 #define RANK 0
 #define RANKS 1
@@ -3098,13 +3048,12 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
     State now = {.rng = random_stream(s->seed, STREAM_DATA)};
     snprintf(now.content[0], 32, "%zu %08x", train->n, (unsigned)train->checksum);
     snprintf(now.content[1], 32, "%zu %08x", val->n, (unsigned)val->checksum);
-    Header optim;
-    size_t bytes = (size_t)m->c.seq * sizeof(int);
-    if (k) read_tensors(&k->header, &k->plan, m, false, k->state.weights), header_close(&k->header);
+    if (k) read_tensors(&k->header, &k->plan, m, false, k->state.weights);
     if (!s->resume && (s->anchor || !k || !uses(&k->s.c, QK_TEXT_ANCHOR)))
         read_anchor(s, train, m->anchor_tokens);
     if (!s->resume) return now;
     if (s->anchor && s->anchor != k->s.anchor) {                // given, not the checkpoint's
+        size_t bytes = (size_t)m->c.seq * sizeof(int);
         int *given = allocate(bytes, "an anchor");
         read_anchor(s, train, given);
         if (memcmp(given, m->anchor_tokens, bytes) != 0)
@@ -3118,21 +3067,21 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
                  now.content[i], i ? "--val" : "--data");
     if (k->state.step > s->steps)
         fail("%s: step %d is done, --steps %d is less", s->out, k->state.step, s->steps);
-    Text kept = metadata(&k->s, &k->state), whole = header_text(&k->plan, true, kept.s);
+    Header optim;
+    Text whole = header_text(&k->plan, true, k->metadata.s);
     int killed = 0;                                             // between two renames
     for (; killed < 2; killed++) {
-        Path path = path_in(s->out, "optim.safetensors", killed ? ".tmp" : "");
-        if (!header_open(&optim, path) && header_is(&optim, &whole)) break;
+        if (!header_open(&optim, path_in(s->out, run_files[OPTIM], killed ? ".tmp" : "")) &&
+            header_is(&optim, &whole)) break;
         header_close(&optim);
     }
     if (killed == 2)
         fail("%s: model.safetensors and optim.safetensors are not of one save (step %d): start "
              "another run with --init %s", s->out, k->state.step, quoted(s->out));
     read_tensors(&optim, &k->plan, m, true, k->state.moments);
-    header_close(&optim);
     if (killed && RANK == 0 && !finish_save(s->out))
         fail("%s: not all files can be renamed: %s", s->out, strerror(errno));
-    free(kept.s), free(whole.s);
+    free(whole.s);
     return k->state;
 }
 
@@ -3147,14 +3096,33 @@ static Score validate(const char *what, Model *m, const Data *val, size_t window
     return score;
 }
 
-// A model that is lost must not replace a good one: its numbers must be finite, and a loss.
+// Saves the run. If the model is lost or a file cannot be written, the save before stays.
 static void save(const Model *m, const Settings *s, const char *dir, State *now) {
     if (!isfinite(sum_of_squares(m->store, 4 * m->parameters)))
-        fail("weights or moments are not finite: the model is lost; what was saved before stays; "
-             "try a lower --lr or a longer --warmup");
-    now->weights = write_tensors(NULL, m, false), now->moments = write_tensors(NULL, m, true);
+        fail("weights or moments are not finite: " LOST);
+    now->weights = write_tensors(NULL, m, false, NULL);
+    now->moments = write_tensors(NULL, m, true, NULL);
     Text kept = metadata(s, now);
-    checkpoint_save(m, dir, kept.s);
+    Path from = path_in(dir, run_files[WEIGHTS], ".tmp"), to = path_in(dir, run_files[WEIGHTS], "");
+    const char *wrong = NULL;                           // the file that cannot be written
+    for (int i = 0; i < RUN_FILES && !wrong; i++) {
+        if (i == LOG) continue;                         // it is written step by step
+        FILE *f = open_file(path_in(dir, run_files[i], ".tmp").s, "wb");
+        if (f && i == CONFIG) write_config(f, &m->c);
+        else if (f) write_tensors(f, m, i == OPTIM, kept.s);
+        bool ok = f && !ferror(f) && flush_file(f);
+        if ((f && fclose(f) != 0) || !ok) wrong = run_files[i];
+    }
+    if (!wrong && (!flush_folder(dir) || !replace_file(from.s, to.s))) wrong = run_files[WEIGHTS];
+    if (wrong) {
+        int error = errno;
+        for (int i = 0; i < RUN_FILES; i++) remove(path_in(dir, run_files[i], ".tmp").s);
+        fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir, wrong,
+             strerror(error));
+    }
+    if (!finish_save(dir))
+        fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
+             strerror(errno));
     free(kept.s);
 }
 
@@ -3187,14 +3155,16 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     double positions = (double)B * T * s->accumulate;
     int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
     int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
-    char what[32];
     FILE *log = NULL;
     if (s->out && RANK == 0) open_out(s);
     State now = restore(m, s, data, val);
     if (s->out && RANK == 0) log = open_log(s, now.step);
     double start = seconds(), last = start, other = 0;      // other: saving, validating since last
     int first = now.step, logged = first;
+    char what[32];
+    snprintf(what, sizeof what, "step %5d", first);
     if (first > 0) printf("resumed after step %d%s\n", first, s->changes ? s->changes : "");
+    if (first == s->steps) validate(what, m, val, windows, inputs, targets);   // nothing left to do
     for (int step = first + 1; step <= s->steps; step++) {
         double began = seconds(), lr = rate_of(s, step - 1);
         double loss = accumulate(m, s, data, &now.rng, inputs, targets);
@@ -3218,31 +3188,25 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
             snprintf(measured, sizeof measured, "%.6f,%.6f", score.loss, score.accuracy);
         }
         if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f,%s\n", step, loss, lr, norm, rate, measured);
-        if (log && fflush(log) != 0)
-            fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
+        if (log && fflush(log) != 0) fail_log(s->out);
         if (log && (done || stopped || (s->save_every && step % s->save_every == 0))) {
             evaluate(m, val, 1, inputs, targets);           // fails if the model is lost
             bool ok = flush_file(log);
-            if (fclose(log) != 0 || !ok)
-                fail("%s/log.csv: cannot be written: %s", s->out, strerror(errno));
-            save(m, s, s->out, &now);               // which may rename the log
-            if (!(log = open_file(path_in(s->out, "log.csv", "").s, "ab")))
-                fail("%s/log.csv: cannot be opened again: %s", s->out, strerror(errno));
+            if (fclose(log) != 0 || !ok) fail_log(s->out);
+            save(m, s, s->out, &now);                       // which may rename the log
+            log = open_file(path_in(s->out, run_files[LOG], "").s, "ab");
+            if (!log) fail_log(s->out);
         }
         fflush(stdout);
         if (stopped) {
-            printf(s->out ? "\ninterrupted after step %d, saved in %s; to go on: ./train_attnvar "
-                            "--out %s --resume\n"
-                          : "\ninterrupted after step %d; without --out nothing is saved\n",
-                   step, s->out, s->out ? quoted(s->out) : "");
+            printf("\ninterrupted after step %d", step);
+            if (!s->out) printf("; without --out nothing is saved\n");
+            else printf(", saved in %s; to go on: ./train_attnvar --out %s --resume\n", s->out,
+                        quoted(s->out));
             finish_output();
             exit(128 + stopped);
         }
         other += seconds() - end;
-    }
-    if (first == s->steps) {                        // nothing was left to do
-        snprintf(what, sizeof what, "step %5d", first);
-        validate(what, m, val, windows, inputs, targets);
     }
     int simple = 0;
     for (int l = 0; l < m->c.layers; l++) simple += m->c.kind[l] != STANDARD;
@@ -3260,7 +3224,7 @@ int main(int argc, char **argv) {
     static Data data, val;
     static Settings s;
     Model m;
-    s = settings(argc, argv);
+    settings(&s, argc, argv);
     open_data(&s, &data, &val);
     size_t windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
     model_plan(&m, &s.c);
@@ -3270,6 +3234,7 @@ int main(int argc, char **argv) {
     make_work(&s.c);
     catch_signals();
     train(&m, &s, &data, &val, windows);
+    if (s.sample < 0) s.sample = data_is_bytes(&data) ? 300 : 0;
     if (s.sample > 0 && !data.pairs) {
         int prompt[32], prompted = min_int(32, s.c.seq);
         read_tokens(&val, 0, prompted, prompt);

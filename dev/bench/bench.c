@@ -85,9 +85,10 @@ static bool listed(const char *list, const char *name) {
 static Config config_of(const Case *k, int variant, int seq, int batch) {
     Config c = {.rope_base = 10000, .vocab = k->vocab, .seq = seq, .batch = batch};
     for (int i = 0; i < SIZES; i++) {
-        if (strcmp(sizes[i].name, k->name) != 0) continue;
-        c.dim = sizes[i].dim, c.layers = sizes[i].layers, c.ffn = sizes[i].ffn;
-        c.heads = c.kv_heads = sizes[i].heads;
+        if (strcmp(sizes[i][0], k->name) != 0) continue;
+        Settings s = defaults();
+        apply_size(&s, k->name);
+        c.dim = s.c.dim, c.layers = s.c.layers, c.ffn = s.c.ffn, c.heads = c.kv_heads = s.c.heads;
     }
     for (int l = 0; l < c.layers; l++) c.kind[l] = variant;
     return c;

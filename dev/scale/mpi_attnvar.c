@@ -86,7 +86,7 @@ int main(int argc, char **argv) {
         setvbuf(stderr, NULL, _IOFBF, 1 << 16);         // it is written after leave()
     }
     atexit(leave);
-    s = settings(argc, argv);
+    settings(&s, argc, argv);
     if (ranks > s.c.batch)
         fail("%d processes and --batch %d: expected at least one row for each: mpirun -n %d, or a "
              "larger --batch", ranks, s.c.batch, s.c.batch);
@@ -101,6 +101,9 @@ int main(int argc, char **argv) {
     make_work(&s.c);
     catch_signals();
     train(&m, &s, &data, &val, windows);
+    free_work(s.threads);
+    model_free(&m);
+    data_close(&data), data_close(&val);
     finish_output();
     MPI_Finalize();
     return 0;

@@ -140,16 +140,16 @@ refuse "are not of one save (step $((long + 1)))" "--init pair" -- --out pair --
 refuse "holds a run already" "whole/model.safetensors" "--resume" "--force" -- $little --out whole
 mkdir looped && ln -s model.safetensors looped/model.safetensors         # it is there, but cannot be opened
 refuse "holds a run already" "looped/model.safetensors" -- $little --out looped
-refuse "--resume wants to know which run: --out DIR" -- --resume
-refuse "give one" -- --out whole --resume --force
-refuse "give one" -- --out whole --resume --init whole
+refuse "--resume needs --out DIR" -- --resume
+refuse "neither --force nor --init" -- --out whole --resume --force
+refuse "neither --force nor --init" -- --out whole --resume --init whole
 refuse "none/model.safetensors: No such file" "--out" -- --out none --resume
 refuse "none/model.safetensors: No such file" -- --init none
 refuse "step $long is done, --steps 30 is less" -- --out whole --resume --steps 30
 refuse "--batch 3 contradicts the checkpoint in whole, which has 8" -- --out whole --resume --batch 3
 refuse "--seed 2 contradicts" -- --out whole --resume --seed 2
 refuse "training data are 60000 " "these are 6000 " "--data FILE" -- --out whole --resume --data val
-refuse "--attn nonapprox" "the checkpoint in whole, RSFE" "--init whole" -- --out whole --resume --attn nonapprox
+refuse "--attn and --layout make NNNN" "the checkpoint in whole has the layers RSFE" "--init whole" -- --out whole --resume --attn nonapprox
 refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
 refuse "--qk-norm 1 contradicts" "0" -- --init whole --qk-norm
 refuse "cannot make the folder" -- $little --out text/folder

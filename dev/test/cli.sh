@@ -22,6 +22,7 @@ header() { printf '%b' "$1"; zeros $((1024 - 12)); }
 cp in/u16 in/named.bin
 head -c 2000 in/u16 > in/cut
 { cat in/u16; printf 'x'; } > in/longer
+{ header '\0241\0331\0064\0001\0007\0000\0000\0000\0002\0000\0000\0000'; printf '%b' '\0005\0000\0000\0000\0000\0000\0100\0000'; } > in/beyond
 { header '\0210\0330\0064\0001\0002\0000\0000\0000\0130\0002\0000\0000'; zeros 1200; } > in/version2
 { header '\0212\0330\0064\0001\0001\0000\0000\0000\0001\0000\0000\0000'; zeros 100; } > in/choices
 { header '\0210\0330\0064\0001\0001\0000\0000\0000\0377\0377\0377\0377'; zeros 100; } > in/negative
@@ -160,11 +161,12 @@ refuse "in/u16: token 0 is 83, expected less than the vocabulary of 64" "--vocab
 largest=$(od -An -v -tu1 -N 600 in/text | tr -s ' ' '\n' | sort -n | tail -n 1)
 refuse "is $largest, expected less than the vocabulary of $largest" -- --data in/u16 --val in/u16 --vocab "$largest" --seq 16
 refuse "in/huge: token 549999999 is 70000, expected less than the vocabulary of 50304" -- --data in/u32 --data in/huge --val in/u32 --vocab 50304 --seq 16
+refuse "in/beyond: token 1 is 4194304, expected less than the vocabulary of 4194304" -- --data in/beyond --val in/beyond --seq 1
 refuse "in/u16: 540 tokens for training" -- --data in/u16 --seq 600
 refuse "--pairs '0'" "from 1 to 256" -- --data recall --pairs 0
-refuse "--pairs 40" "--vocab 64 has 31" "--vocab 82" -- --data recall --pairs 40 --seq 400
-refuse "--pairs 20" "--seq 48" "expected 80" -- --data recall --pairs 20
-refuse "--pairs 20" "--seq 79" "expected 80" -- --data recall --pairs 20 --seq 79
+refuse "--pairs 40" "--vocab 64" "expected --vocab 82" -- --data recall --pairs 40 --seq 400
+refuse "--pairs 20" "--seq 48" "expected --vocab 42 and --seq 80" -- --data recall --pairs 20
+refuse "--pairs 20" "--seq 79" "--seq 80, or more" -- --data recall --pairs 20 --seq 79
 refuse "recall makes its own validation data" -- --data recall --val in/val
 refuse "recall: No such file" -- --data recall --data in/text --val in/val
 refuse "--anchor in/text: no layer is fixedseqqk" -- $little --anchor in/text

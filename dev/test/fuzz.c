@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         int window[40];
         data_open(&d, path, "--data");
         d.vocab = n & 1 ? 0 : 300;
-        survey(&d, data_is_bytes(&d));
+        survey(&d);
         data_expect(&d, 8, "training");
         read_tokens(&d, d.n - 9, 9, window);
         double u, b;
@@ -84,7 +84,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         if ((w = strchr(w, '\n'))) *w++ = 0;
     }
     if (setjmp(back) == 0) {
-        Settings s = settings(count, words);
+        Settings s;
+        settings(&s, count, words);
         Model m;
         if (s.c.vocab == 0) s.c.vocab = 256;
         if (s.c.layers < 40) {

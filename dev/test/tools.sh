@@ -252,6 +252,24 @@ for t in eval_attnvar inspect_attnvar generate_attnvar; do
     refused $t "hurt/model.safetensors" -- hurt
 done
 e="refused eval_attnvar" i="refused inspect_attnvar" g="refused generate_attnvar"
+if command -v python3 > /dev/null; then     # models that are lost: a weight that is not finite; weights too large
+    for kind in nan 1e30; do
+        rm -rf lost; cp -r SS lost
+        python3 - lost/model.safetensors $kind << 'END'
+import array, re, sys, zlib
+path, kind = sys.argv[1:]
+raw = open(path, "rb").read()
+end = 8 + int.from_bytes(raw[:8], "little")
+values = array.array("f", raw[end:])
+values = [float(kind)] + list(values[1:]) if kind == "nan" else [x * float(kind) for x in values]
+data = array.array("f", values).tobytes()
+head = re.sub(rb'"weights":"[0-9a-f]{8}"', b'"weights":"%08x"' % zlib.crc32(data), raw[:end])
+open(path, "wb").write(head + data)
+END
+        case $kind in nan) part="lost: its weights are not all finite" ;; *) part="the model computes" ;; esac
+        for t in eval_attnvar generate_attnvar; do refused $t "$part" "lost in training" "./train_attnvar" -- lost $quick; done
+    done
+fi
 $e "--skip 'layers'" "none, blocks, mixers or both" -- SS --skip layers
 $e "--context '0'" "from 1 to" -- SS --context 16,0
 $e "--context ''" -- SS --context 16,

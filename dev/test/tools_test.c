@@ -35,7 +35,7 @@ static Config config(const char *layers, int NH, int NKV, int dh, int T, int qk_
                 .ffn = 20,
                 .vocab = 23, .seq = T, .batch = 1, .qk_norm = qk_norm, .untied = untied,
                 .rope_base = 100};
-    set_layers(&c, "standard", layers, false);
+    set_layers(&c, NULL, layers);
     return c;
 }
 

@@ -18,7 +18,10 @@ typedef struct {
     double n, sum, squares;
 } Mean;
 
-static void mean_add(Mean *m, double x) { m->n++, m->sum += x, m->squares += x * x; }
+static void mean_add(Mean *m, double x) {
+    expect_finite(x);
+    m->n++, m->sum += x, m->squares += x * x;
+}
 static double mean_of(const Mean *m) { return m->sum / m->n; }
 
 // sqrt(variance / n), the variance with n - 1; NaN for n < 2. For 0s and 1s it is the usual
@@ -552,7 +555,7 @@ int main(int argc, char **argv) {
     Text t = {0};
     read_options(&o, argc, argv, &folder);
     static Settings s;              // its texts live as long as the program
-    s = checkpoint_settings(folder, o.threads);
+    checkpoint_settings(&s, folder, o.threads);
     int trained = s.c.seq;
     s.c.batch = o.batch;
     bool needs_data = !o.no_loss || o.contexts.n > 0;

@@ -621,6 +621,7 @@ static void generate(Story *s, const Options *o, Decoder *d) {
             if (o->check) keep_worst(&s->worst, check_step(d, s->tokens, d->t));
         }
         if (s->n == s->prompted) start = seconds() - s->took[d->t - 1];
+        for (int v = 0; v < V; v++) expect_finite((double)d->logits[v]);
         s->tokens[s->n] = draw_token(d->logits, list, V, o->temperature, o->top_k, o->top_p, &rng);
         show(s, o, &utf8, s->tokens[s->n]);
     }
@@ -752,7 +753,7 @@ int main(int argc, char **argv) {
     Decoder d;
     read_options(&o, argc, argv, &folder);
     static Settings s;              // its texts live as long as the program
-    s = checkpoint_settings(folder, o.threads);
+    checkpoint_settings(&s, folder, o.threads);
     int trained = s.c.seq;
     o.text = o.as ? strcmp(o.as, "bytes") == 0 : s.c.vocab == 256 || o.tokenizer;
     if (o.tokenizer) table_read(&o.table, o.tokenizer, s.c.vocab);

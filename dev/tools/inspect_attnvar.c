@@ -545,7 +545,7 @@ int main(int argc, char **argv) {
     Text t = {0};
     read_options(&o, argc, argv, &folder);
     static Settings s;              // its texts live as long as the program
-    s = checkpoint_settings(folder, o.threads);
+    checkpoint_settings(&s, folder, o.threads);
     s.c.batch = o.cost ? o.batch : 1;
     check_config(&s.c);
     if (o.tokenizer) table_read(&table, o.tokenizer, s.c.vocab);

@@ -120,15 +120,15 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
 
 // The settings that the checkpoint in a folder keeps, read by the main file's own reader.
 // threads 0: as many as there are.
-static Settings checkpoint_settings(const char *folder, int threads) {
+static void checkpoint_settings(Settings *s, const char *folder, int threads) {
     char number[16];
     snprintf(number, sizeof number, "%d", threads);
     const char *words[] = {PROGRAM, "--out", folder, "--resume", "--threads", number};
-    return settings(threads > 0 ? 6 : 4, (char **)words);
+    settings(s, threads > 0 ? 6 : 4, (char **)words);
 }
 
-// Lays out and fills the model of the checkpoint. s->c may differ from it in batch, and in seq
-// where no anchor has that length.
+// Lays out and fills the model of the checkpoint, whose values must be finite. s->c may differ from
+// it in batch, and in seq where no anchor has that length.
 static void model_open(Model *m, const Settings *s) {
     Checkpoint *from = s->from;
     model_plan(m, &s->c);
@@ -136,7 +136,16 @@ static void model_open(Model *m, const Settings *s) {
     model_allocate(m, 0);
     make_work(&s->c);
     read_tensors(&from->header, &from->plan, m, false, from->state.weights);
-    header_close(&from->header);
+    if (!isfinite(sum_of_squares(m->store, m->parameters)))
+        fail("%s: its weights are not all finite: the model was lost in training; expected one that "
+             "./train_attnvar saved: it keeps the last good one", s->out);
+}
+
+// Weights that are finite can still be so large that no result is.
+static void expect_finite(double x) {
+    if (!isfinite(x))
+        fail("the model computes %g: its weights are too large, it was lost in training; expected "
+             "one that ./train_attnvar saved: it keeps the last good one", fabs(x));
 }
 
 static bool has_anchor(const Config *c) {
@@ -167,7 +176,7 @@ static void open_evaluation(Data *d, const Settings *s, const char *given, int T
         fail("%s holds bytes, the model's vocabulary is %d: expected tokens below it",
              d->shard[0].path, s->c.vocab);
     d->vocab = s->c.vocab;
-    if (!data_is_bytes(d)) survey(d, false);
+    if (!data_is_bytes(d)) survey(d);
     data_expect(d, T, "evaluation");
 }
 
@@ -362,12 +371,10 @@ static void add_string(Text *t, const char *s) {
 
 // "folder":..,"layers":.. and the shape: how every tool's JSON begins
 static void add_model(Text *t, const char *folder, const Config *c, int trained) {
-    char letters[MAX_LAYERS + 1];
-    layer_string(c, letters);
     text_add(t, "\"checkpoint\":");
     add_string(t, folder);
     text_add(t, ",\"layers\":\"%s\",\"dim\":%d,\"heads\":%d,\"kv_heads\":%d,\"ffn\":%d,"
-             "\"vocab\":%d,\"trained_length\":%d", letters, c->dim, c->heads, c->kv_heads, c->ffn,
+             "\"vocab\":%d,\"trained_length\":%d", c->letters, c->dim, c->heads, c->kv_heads, c->ffn,
              c->vocab, trained);
 }
 

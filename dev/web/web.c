@@ -94,7 +94,7 @@ int web_start(char *options) {
         if (argc == MOST) fail("more than %d words of options", MOST);
         argv[argc++] = p;
     }
-    s = settings(argc, argv);
+    settings(&s, argc, argv);
     open_data(&s, &data, &val);
     windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
     model_plan(&model, &s.c);
@@ -102,14 +102,14 @@ int web_start(char *options) {
     make_work(&s.c);
     inputs = allocate((size_t)s.c.batch * s.c.seq * sizeof *inputs, "a batch");
     targets = allocate((size_t)s.c.batch * s.c.seq * sizeof *targets, "a batch");
-    if (data_is_bytes(&val)) survey(&val, false);       // its checksum, for web_save()
+    if (data_is_bytes(&val)) survey(&val);       // its checksum, for web_save()
     now = restore(&model, &s, &data, &val);
     double bytes = 4.0 * (double)model.parameters * sizeof(float) + (double)model.activation_bytes
                  + (double)work_bytes(&s.c);
     double all[] = {(double)model.parameters, s.c.vocab, s.c.seq, s.c.batch, s.c.heads, s.steps,
                     bytes, (double)windows * s.c.seq};
     memcpy(result, all, sizeof all);
-    layer_string(&s.c, options);
+    strcpy(options, s.c.letters);
     return s.c.layers;
 }
 
