@@ -2533,8 +2533,8 @@ typedef struct {
 #define AT(field) offsetof(Settings, field)
 static const Option options[] = {
     {"attn", TEXT, FREE, AT(attn), 0, 0, "variant of the layers that are not standard [standard]"},
-    {"layout", TEXT, NAME, AT(layout), 0, 0, "which layers stay standard; or a letter a layer"},
-    {"size", TEXT, RUN, AT(size), 0, 0, "dimensions and their recipe; other options override it"},
+    {"layout", TEXT, RUN, AT(layout), 0, 0, "which layers stay standard; or letters [uniform]"},
+    {"size", TEXT, RUN, AT(size), 0, 0, "dimensions and recipe; other options override it [tiny]"},
     {"layers", INT, MODEL, AT(c.layers), 1, MAX_LAYERS, "blocks"},
     {"heads", INT, MODEL, AT(c.heads), 1, 1024, "query heads; must divide --dim"},
     {"kv-heads", INT, MODEL, AT(c.kv_heads), 1, 1024, "key/value heads, divide --heads [--heads]"},
@@ -2554,9 +2554,9 @@ static const Option options[] = {
     {"beta1", REAL, PLAN, AT(adamw.beta1), 0, 0.999999, "AdamW: decay of the first moment"},
     {"beta2", REAL, PLAN, AT(adamw.beta2), 0, 0.999999, "AdamW: decay of the second moment"},
     {"decay", REAL, PLAN, AT(adamw.decay), 0, 1e3, "weight decay, matrices only"},
-    {"clip", REAL, PLAN, AT(adamw.clip), 0, 1e9, "largest norm of the gradient; 0: any"},
+    {"clip", REAL, PLAN, AT(adamw.clip), 0, 1e9, "maximum gradient norm; 0 disables clipping"},
     {"seed", SEED, RUN, AT(seed), 0, 0, "of the weights, the windows, the anchor and the sample"},
-    {"data", LIST, NAME, AT(data), 0, 0, "training data, one file or more; or recall"},
+    {"data", LIST, NAME, AT(data), 0, 0, "training files, or recall [dev/data/austen_train.txt]"},
     {"val", LIST, NAME, AT(val), 0, 0, "validation data, likewise [with --data: its last tenth]"},
     {"pairs", INT, RUN, AT(pairs), 1, MAX_PAIRS, "recall: key-value pairs in a sequence"},
     {"anchor", TEXT, NAME, AT(anchor), 0, 0, "fixedseqqk's text [the start of the training data]"},
@@ -2633,15 +2633,12 @@ static void apply_size(Settings *s, const char *name) {
 }
 
 static Settings defaults(void) {
-    Settings s = {
-        .c = {.rope_base = 10000}, .layout = "uniform", .min_lr = -1,
-        .warmup = -1, .sample = -1, .data = "dev/data/austen_train.txt",
-        .val = "dev/data/austen_val.txt", .pairs = 8, .accumulate = 1, .eval_every = 200,
-        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .eval_batches = 4,
-        .log_every = 50, .save_every = 200, .seed = 1, .threads = omp_get_max_threads(),
+    return (Settings){
+        .c = {.rope_base = 10000}, .min_lr = -1, .warmup = -1, .sample = -1, .pairs = 8,
+        .accumulate = 1, .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200,
+        .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .seed = 1,
+        .threads = omp_get_max_threads(),
     };
-    apply_size(&s, "tiny");
-    return s;
 }
 
 // Before the program ends: output that could not be written is an error.
@@ -2650,8 +2647,9 @@ static void finish_output(void) {
 }
 
 static _Noreturn void print_help(void) {
-    const Settings s = defaults();
+    Settings s = defaults();
     char number[32];
+    apply_size(&s, "tiny");
     printf("usage: ./train_attnvar [--option value]...\n\n");
     for (const Option *o = options; o < options + OPTIONS; o++) {
         printf("  --%-13s %s", o->name, o->help);
@@ -2675,9 +2673,11 @@ static _Noreturn void print_help(void) {
     exit(0);
 }
 
-// Reads --name value and --name=value. given[i] becomes what options[i] was given last; of --data
-// and --val, all files, a line each: they may be repeated, and more files may follow the first.
-static void parse(int argc, char **argv, Text *given) {
+// Sets the options that are given as --name value or --name=value; the last of a name counts. Only
+// --data and --val may be repeated, and more files may follow the first.
+static void parse(Settings *s, int argc, char **argv) {
+    static Text files[OPTIONS];                     // of --data and --val, a line each
+    for (int i = 0; i < OPTIONS; i++) files[i].n = 0;
     for (int i = 1; i < argc; i++) {
         char *word = argv[i], *value = strchr(word, '=');
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) print_help();
@@ -2690,11 +2690,11 @@ static void parse(int argc, char **argv, Text *given) {
         else if (value) value++;
         else if (++i < argc) value = argv[i];
         else fail("--%s wants a value: run ./train_attnvar --help", o->name);
-        Text *text = &given[which];
-        if (o->type != LIST) text->n = 0;
-        text_add(text, text->n ? "\n%s" : "%s", value);
+        Text *list = &files[which];
+        if (o->type == LIST) text_add(list, list->n ? "\n%s" : "%s", value);
         while (o->type == LIST && i + 1 < argc && *argv[i + 1] != '-')
-            text_add(text, "\n%s", argv[++i]);
+            text_add(list, "\n%s", argv[++i]);
+        set_option(s, o, o->type == LIST ? list->s : value, "");
     }
 }
 
@@ -2792,12 +2792,10 @@ static Checkpoint *checkpoint_open(const char *dir) {
              "it; a standard model's weights, such as Hugging Face's Qwen2, can be converted: "
              "python3 dev/tools/from_hf.py %s --out NEW; then --init NEW", h->path.s, quoted(dir));
     k->s = defaults();
-    k->s.data = k->s.val = NULL;
     for (const Option *o = options; o < options + OPTIONS; o++) {
         const char *value = o->keeper == FREE ? "" : header_value(h, o->name);
         if (!*value && o->keeper >= PLAN) continue;                 // was not given
-        if (o->type >= TEXT)
-            value = strcpy(allocate(strlen(value) + 1, "a setting"), value);
+        if (o->type >= TEXT) value = strcpy(allocate(strlen(value) + 1, "a setting"), value);
         set_option(&k->s, o, value, "damaged checkpoint: ");
     }
     now->step = (int)strtol(header_value(h, "step"), NULL, 10);
@@ -2819,60 +2817,49 @@ static Checkpoint *checkpoint_open(const char *dir) {
     return k;
 }
 
-// Takes over what a checkpoint keeps: everything to resume, the model and its layers for --init.
-// What the command line gives holds, unless it contradicts what makes the run or the model.
-static void take_settings(Settings *s, const Text *given) {
-    bool resume = s->resume;
-    const char *dir = resume ? s->out : s->init;
-    int batch = s->c.batch;
+// What is not as the checkpoint has it, as a text; an error if it must be the same.
+static const char *changes(const Settings *s) {
     char number[2][32];
-    Text changes = {0};
-    Checkpoint *k = checkpoint_open(dir);
-    if (resume) *s = k->s;
-    s->c = k->s.c, s->layout = k->s.layout, s->from = k;
-    if (!resume) s->c.batch = batch;
-    for (int i = 0; i < OPTIONS; i++) {
-        const Option *o = &options[i];
-        if (!given[i].s) continue;
-        set_option(s, o, given[i].s, "");
-        const char *now = option_text(s, o, number[0]), *kept = option_text(&k->s, o, number[1]);
+    Text t = {0};
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        const char *now = option_text(s, o, number[0]);
+        const char *kept = option_text(&s->from->s, o, number[1]);
         if (strcmp(now, kept) == 0) continue;
-        if (o->keeper == MODEL || (o->keeper == RUN && resume))
+        if (o->keeper == MODEL || (o->keeper == RUN && s->resume))
             fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
-                 "another run", o->name, now, dir, kept);
-        if (o->keeper == PLAN && resume)
-            text_add(&changes, "; --%s %s, was %s", o->name, now, *kept ? kept : "not given");
+                 "another run", o->name, now, s->resume ? s->out : s->init, kept);
+        if (o->keeper == PLAN && s->resume)
+            text_add(&t, "; --%s %s, was %s", o->name, now, *kept ? kept : "not given");
     }
-    s->changes = changes.s;
+    return t.s;
 }
 
 // All options: the defaults, over them those of the size, then what a checkpoint keeps, then what
 // the command line gives, then what follows from these.
 static void settings(Settings *s, int argc, char **argv) {
-    static Text given[OPTIONS];                     // lasts, as *s points into it
-    Text *layout = &given[option_number("layout")];
-    for (int i = 0; i < OPTIONS; i++) free(given[i].s), given[i] = (Text){0};
-    parse(argc, argv, given);
-    const char *attn = given[option_number("attn")].s, *size = given[option_number("size")].s;
-    const char *data = given[option_number("data")].s;
-    if (attn && !layout->s) text_add(layout, "uniform");
-    if (!size && data && strcmp(data, "recall") == 0) size = "recall";
     *s = defaults();
-    if (size) apply_size(s, size);
-    if (data) s->val = NULL;
-    for (int i = 0; i < OPTIONS; i++)
-        if (given[i].s) set_option(s, &options[i], given[i].s, "");
+    parse(s, argc, argv);                           // to learn what to begin with
     if (s->resume && (!s->out || s->force || s->init))
         fail("--resume needs --out DIR, and neither --force nor --init, which start another run");
-    if (s->resume || s->init) take_settings(s, given);
+    bool recall = s->data && strcmp(s->data, "recall") == 0, own_layers = s->attn || s->layout;
+    apply_size(s, s->size ? s->size : recall ? "recall" : "tiny");
+    if (!s->layout) s->layout = "uniform";
+    if (!s->data && !s->val) s->val = "dev/data/austen_val.txt";
+    if (!s->data) s->data = "dev/data/austen_train.txt";
+    if (s->resume || s->init) {
+        const Settings given = *s;
+        Checkpoint *k = checkpoint_open(s->resume ? s->out : s->init);
+        if (s->resume) *s = k->s;
+        s->c = k->s.c, s->from = k;
+        if (!given.resume) s->c.batch = given.c.batch;
+        s->layout = own_layers ? given.layout : k->s.layout;
+    }
+    parse(s, argc, argv);
     if (!s->c.kv_heads) s->c.kv_heads = s->c.heads;
-    set_layers(&s->c, attn, s->layout);
-    if (s->resume && strcmp(s->c.letters, s->from->s.c.letters) != 0)
-        fail("--attn and --layout make %s, the checkpoint in %s has the layers %s: leave them out, "
-             "or start another run with --init %s", s->c.letters, s->out, s->from->s.c.letters,
-             quoted(s->out));
+    set_layers(&s->c, s->attn, s->layout);
     s->layout = s->c.letters;
     check_config(&s->c);
+    if (s->from) s->changes = changes(s);
     if (s->anchor && !uses(&s->c, QK_TEXT_ANCHOR))
         fail("--anchor %s: no layer is fixedseqqk: leave it out", s->anchor);
     omp_set_num_threads(s->threads);
@@ -2997,8 +2984,7 @@ static void open_out(const Settings *s) {
     if (!make_folder(s->out)) fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
     int locked = lock_folder(s->out);
     if (locked == 0)
-        fail("--out %s: another process writes there: wait for its end, or choose another folder",
-             s->out);
+        fail("--out %s: another process writes there: wait, or choose another folder", s->out);
     if (locked < 0)
         printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
                s->out, strerror(errno));
@@ -3215,6 +3201,12 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         m->skip = SKIP_MIXERS, validate("skip mixers", m, val, windows, inputs, targets);
         m->skip = SKIP_NONE;
     }
+    int drawn = s->sample < 0 && data_is_bytes(data) ? 300 : s->sample;
+    if (drawn > 0 && !data->pairs) {
+        int prompt[32], prompted = min_int(32, T);
+        read_tokens(val, 0, prompted, prompt);
+        sample(m, prompt, prompted, drawn, data_is_bytes(data), s->seed);
+    }
     if (log) fclose(log);
     free(inputs), free(targets);
 }
@@ -3234,12 +3226,6 @@ int main(int argc, char **argv) {
     make_work(&s.c);
     catch_signals();
     train(&m, &s, &data, &val, windows);
-    if (s.sample < 0) s.sample = data_is_bytes(&data) ? 300 : 0;
-    if (s.sample > 0 && !data.pairs) {
-        int prompt[32], prompted = min_int(32, s.c.seq);
-        read_tokens(&val, 0, prompted, prompt);
-        sample(&m, prompt, prompted, s.sample, data_is_bytes(&data), s.seed);
-    }
     free_work(s.threads);
     model_free(&m);
     data_close(&data), data_close(&val);

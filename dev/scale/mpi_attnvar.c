@@ -106,5 +106,5 @@ int main(int argc, char **argv) {
     data_close(&data), data_close(&val);
     finish_output();
     MPI_Finalize();
-    return 0;
+    return interrupted ? 128 + interrupted : 0;
 }

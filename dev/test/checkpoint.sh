@@ -149,7 +149,7 @@ refuse "step $long is done, --steps 30 is less" -- --out whole --resume --steps 
 refuse "--batch 3 contradicts the checkpoint in whole, which has 8" -- --out whole --resume --batch 3
 refuse "--seed 2 contradicts" -- --out whole --resume --seed 2
 refuse "training data are 60000 " "these are 6000 " "--data FILE" -- --out whole --resume --data val
-refuse "--attn and --layout make NNNN" "the checkpoint in whole has the layers RSFE" "--init whole" -- --out whole --resume --attn nonapprox
+refuse "--layout NNNN contradicts the checkpoint in whole, which has RSFE" -- --out whole --resume --attn nonapprox
 refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
 refuse "--qk-norm 1 contradicts" "0" -- --init whole --qk-norm
 refuse "cannot make the folder" -- $little --out text/folder
@@ -216,7 +216,7 @@ result $ok "from there on the schedule is that of the new settings" "$(head -2 l
 "$program" --out again2 --resume --steps 40 --min-lr 0.001 --warmup 5 --beta1 0.8 --beta2 0.9 --decay 0 --clip 2 --eval-batches 2 \
     --save-every 3 --log-every 1 --sample 5 > out1 2>&1 && grep -q 'warmup 5, was not given' out1 && ok=yes || ok=no
 result $ok "all that may change" "$(tail -1 out1)"
-for words in "--seq 32" "--accumulate 2" "--rope-base 500" "--pairs 3" "--size small" "--vocab 300" "--kv-heads 1" "--qk-norm"; do
+for words in "--layout SS" "--seq 32" "--accumulate 2" "--rope-base 500" "--pairs 3" "--size small" "--vocab 300" "--kv-heads 1" "--qk-norm"; do
     refuse "${words%% *}" "contradicts" -- --out plan --resume $words
 done
 
