@@ -124,6 +124,8 @@ def read_integers(path: str, form: str = "") -> Tuple[str, array]:
         ids = unpack(raw[header.end():], code, path)
         expect(len(ids) == int(header[2]), path, len(ids), f"{int(header[2])} integers")
         return "npy", ids
+    expect(not re.fullmatch(rb"[\t-\r -~\x80-\xff]{32,}", raw), path, raw[:30], "token ids; if "
+           "it is a text: python3 prepro_data.py text --help")
     words = unpack(raw, "H", path)
     likely = "uint32" if len(words) % 4 or any(words[2::4] + words[3::4]) else "int64"
     likely = "uint16" if max(words[1::2], default=16) >= 16 else likely
@@ -179,8 +181,7 @@ def read_ids(paths: List[str], args: Any) -> array:
         text = "" if args.form == "text" else parse(path, "UTF-8", str, raw, "utf-8-sig")
         lists = [read_integers(path, args.form)[1] if args.form in RAW else array("B", raw)]
         if args.form == "txt":
-            lists = [[int(word) if re.fullmatch("[0-9]{1,10}", word) else word
-                      for word in text.split()]]
+            lists = [[int(s) if re.fullmatch("[0-9]{1,10}", s) else s for s in text.split()]]
         if args.form == "json":         # [1, 2] [3] becomes [[1, 2], [3]]
             text = "[" + re.sub(r"\](\s*)\[", r"],\1[", text) + "]"
             lists = parse(path, "JSON", json.loads, text)
@@ -317,8 +318,7 @@ def main() -> None:
     option(text, "--clean", False, "remove byte-order marks, carriage returns, Project Gutenberg's "
            "header and footer, third blank lines in a row")
     tokens.add_argument("--from", choices=[*RAW, "json", "txt"], required=True, dest="form",
-                        help="integers without a header (nanogpt: uint16, checked), a NumPy array, "
-                        "JSON arrays, or numbers between white space (required)")
+                        help="integers (nanogpt: uint16), NumPy, JSON, numbers in text (required)")
     tokens.add_argument("--vocab", type=int, help="above every id (default: the largest id + 1)")
     command("show", run_show, "what any of these files holds")
     if sys.argv[1:2] in (["choices"], ["cloze"], ["lastword"]):

@@ -1,7 +1,8 @@
 /* Exercise 5: AdamW with clipping (20 minutes)
 
    One step, t = 1, 2, .. (section 7). If the norm of the whole gradient, sqrt(sum_e g_e^2), is
-   above clip, the gradient is first scaled down so that its norm is clip. Then for each element
+   above clip (clip > 0), the gradient is first scaled down so that its norm is clip. Then for each
+   element
 
        m = b1 m + (1 - b1) g
        v = b2 v + (1 - b2) g^2

@@ -4,10 +4,11 @@
    values; past queries are never used again. Write the standard mixer (section 4.1) for the one
    position t: you get its q, k and v, all (NH,dh), before RoPE, and write o (NH,dh). keys and
    values, (T,NH,dh), are your cache: at positions 0 .. t-1 they hold what you stored, elsewhere
-   NaN. Positions come in order, from 0, without a gap.
+   NaN. Positions come in order, from 0, without a gap. T is larger than t; a head's t + 1 scores
+   need memory of your own (malloc).
 
-   RoPE as in exercise 4: the pair (a, a + dh/2) turns by t base^(-2a/dh), in q and in k, not in
-   v.
+   RoPE as in exercise 4: the pair (x_a, x_{a+dh/2}) of q and of k, not of v, turns by the angle
+   t base^(-2a/dh), that is to (x_a cos - x_{a+dh/2} sin, x_{a+dh/2} cos + x_a sin).
 
    Hint. Turn k before it goes into the cache: its angle belongs to its own position and never
    changes. Two texts are decoded at the same time, so store nothing outside the cache. */

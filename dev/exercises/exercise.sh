@@ -12,7 +12,8 @@ if [ $# -eq 0 ]; then
     done
     exit 0
 fi
-number=$(printf '%02d' "$1" 2> /dev/null) || number=none
+plain=$(echo "$1" | sed 's/^0*//')           # 09 and 9 are the same exercise
+number=$(printf '%02d' "$plain" 2> /dev/null) || number=none
 set -- "$1" "${2:-$here}" "$here/graders/$number"_*.c
 if ! [ -f "$3" ]; then
     last=$(ls "$here"/graders/[0-9]*.c | tail -n 1 | sed 's/.*\///; s/_.*//')

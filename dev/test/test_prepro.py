@@ -329,6 +329,10 @@ class Shards(Case):
             self.refused("text " + command, *parts)
 
     def test_errors_of_tokens(self):
+        self.write("text.bin", b"A text of an even length is no file of token ids, whatever it is named. ")
+        for form in ("nanogpt", "uint16", "uint32", "int64"):
+            self.refused(f"tokens text.bin --from {form} --out o", "text.bin", "A text of an even",
+                         "expected token ids", "prepro_data.py text")
         self.files_refused(
             "tokens a.bin --from nanogpt --out o", "a.bin", (b"abc", "a.bin: the last token of 3"),
             (shard_bytes([1, 2, 3]), "header"), (b"", "[0, 0]"))

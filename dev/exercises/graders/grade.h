@@ -137,7 +137,8 @@ static void print_hint(const float32 *found, const double *expected, size_t n, d
         double off = fabs((double)found[e] - ratio * expected[e]);
         if (!(off <= worst)) worst = off;
     }
-    if (n > 1 && worst <= 1e-3 * rms * fabs(ratio) && fabs(ratio) > 1e-6)
+    if (n > 1 && worst <= 1e-3 * rms * fabs(ratio) && fabs(ratio) > 1e-6 &&
+        fabs(ratio - 1) > 0.01)
         printf("      every element is %.4g times what is expected: a sign or a factor?\n", ratio);
 }
 
