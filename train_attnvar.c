@@ -262,7 +262,7 @@ static uint64_t random_stream(uint64_t seed, int stream) {
 //     MR + NR loads feed MR*NR multiply-adds.
 //   - Packing first copies b into panels of NR columns: the inner loop reads with stride one, and
 //     any orientation and any right edge (zeros beyond N) become the same case. Panels of MR rows
-//     of a are copied too if more than FEW panels of b use them (2, if a is transposed).
+//     of a are copied too, as they lie, if more than FEW panels of b use them.
 //   - Blocks. KC rows of a panel of b stay in the first cache (16 KB with AVX2) while GROUP panels
 //     of a, from the second (48 KB), pass by. K beyond KC is handled in later passes.
 //   - Threads pack a block of b together; then each takes one unit of c, some tiles, after another.
@@ -385,25 +385,32 @@ static float *panels;
 static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
                      const float *packed_b, int depth, int M, int N, int K) {
     float *group = panels + 2 * BLOCK + (size_t)omp_get_thread_num() * GROUP * MR * KC;
-    bool copy = N > (a.cs == 1 ? FEW : 2) * NR;
+    bool copy = N > FEW * NR;
     COUNT_FLOPS(2.0 * M * N * K);
     for (int k0 = 0; k0 < K; k0 += KC, c0 = c, ldc0 = ldc) {
         int kn = min_int(KC, K - k0);
         for (int i0 = 0; i0 < M; i0 += GROUP * MR) {
             int end = min_int(i0 + GROUP * MR, M);
-            for (int i = i0; i < end && copy; i += MR)
-                pack(group + (i - i0) * kn, view(a, i, k0), min_int(MR, end - i), kn, MR);
+            if (copy && a.cs == 1)
+                for (int i = i0; i < end; i++)
+                    memcpy(group + (i - i0) * KC, a.p + i * a.rs + k0, kn * sizeof(float));
+            else if (copy)
+                for (int i = i0; i < end; i += MR)
+                    pack(group + (i - i0) * KC, view(a, i, k0), min_int(MR, end - i), kn, MR);
             for (int j = 0; j < N; j += NR) {
                 const float *b = packed_b + (size_t)j * depth + (size_t)k0 * NR;
                 for (int i = i0; i < end; i += MR) {
                     float *out = c + i * ldc + j;
                     const float *in = c0 ? c0 + i * ldc0 + j : NULL;
                     int m = min_int(MR, end - i), n = min_int(NR, N - j);
-                    Mat here = view(a, i, k0), panel = {group + (i - i0) * kn, 1, MR};
-                    if (m == MR && n == NR && copy) tile(out, ldc, in, ldc0, panel, MR, b, kn, NV);
-                    else if (m == MR && n == NR)    tile(out, ldc, in, ldc0, here, MR, b, kn, NV);
-                    else if (m == MR && n == VL)    tile(out, ldc, in, ldc0, here, MR, b, kn, 1);
-                    else                      edge_tile(out, ldc, in, ldc0, here, m, b, n, kn);
+                    float *panel = group + (i - i0) * KC;
+                    Mat x = view(a, i, k0), xr = rows(panel, KC), xt = transposed(panel, MR);
+                    if (m < MR || n % VL)
+                        edge_tile(out, ldc, in, ldc0, x, m, b, n, kn);
+                    else if (n == VL)   tile(out, ldc, in, ldc0, x, MR, b, kn, 1);
+                    else if (!copy)     tile(out, ldc, in, ldc0, x, MR, b, kn, NV);
+                    else if (a.cs == 1) tile(out, ldc, in, ldc0, xr, MR, b, kn, NV);
+                    else                tile(out, ldc, in, ldc0, xt, MR, b, kn, NV);
                 }
             }
         }
