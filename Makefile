@@ -31,7 +31,8 @@ CFLAGS  ?=
 # What compiler and machine can do is tried out with the first build, and again when CC, CFLAGS,
 # PORTABLE, NO_OMP or this file change. A flag is used if a program compiled with it runs, or, of a
 # cross compiler, if it links. The file .flags has four lines: the flags for the machine, for OpenMP,
-# for the linker, and what they were tried for.
+# for the linker, and what they were tried for. Make 3.81 compares times in whole seconds, so a changed
+# .flags is written a second later than any program that was built before.
 BUILD    = $(CC) $(WARN) $(OPT) $$(sed -n 1,2p .flags) $(CFLAGS)
 SANITIZE = $(CC) $(WARN) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
            -fno-omit-frame-pointer $$(sed -n 2p .flags) $(CFLAGS)
@@ -78,6 +79,7 @@ UTF8     = <assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1
 	        (cd $$dir && $$windres utf8.rc utf8.o) > $$dir/log 2>&1 && \
 	            mv $$dir/utf8.o .utf8.o && link=".utf8.o $$link" && break; \
 	    done ;; esac; \
+	[ ! -e $@ ] || sleep 1; \
 	printf '%s\n' "$$machine" "$$omp" "$$link" $(FOR) > $@
 
 train_attnvar: train_attnvar.c .flags

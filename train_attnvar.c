@@ -190,7 +190,7 @@ static int lock_folder(const char *path) {
     int file = open(name, O_RDWR | O_CREAT, 0666);
     if (file < 0) return -1;
 #ifdef _WIN32
-    if (_locking(file, _LK_NBLCK, 1) == 0) return 1;
+    if (errno = EACCES, _locking(file, _LK_NBLCK, 1) == 0) return 1;        // wine's leaves errno
 #elif defined F_SETLK
     if (fcntl(file, F_SETLK, &(struct flock){.l_type = F_WRLCK}) == 0) return 1;
 #else

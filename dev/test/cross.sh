@@ -1,7 +1,7 @@
 #!/bin/sh
 # What a Linux machine can check of other systems: dev/test/cross.sh [TARGET...], all of them if none is
-# named (--list). A line a target: ok, FAIL, or skip with the packages that are missing; --long adds what
-# takes minutes (a 5 GB text, every test of the musl and the 32-bit build).
+# named (--list), as many side by side as there are cores. A line a target: ok, FAIL, or skip with the
+# packages that are missing; --long adds what takes minutes (a text of 5 GB).
 #
 # A target that can be run is built, its gradients are compared with finite differences, its golden vectors
 # checked; a short training's losses must agree with this machine's to 1e-3 in every step, as must those of
@@ -17,22 +17,29 @@ case ${1:-} in
 --list) echo $all; exit ;;
 --long) long=yes; shift ;;
 esac
-[ $# -gt 0 ] || set -- $all
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 1' INT TERM
-WINEPREFIX=$dir/wine
-export WINEPREFIX
+if [ "${1:-}" = --one ]; then           # one target, called by the last part of this script
+    dir=$2 long=$3 target=$4
+else
+    [ $# -gt 0 ] || set -- $all
+    for target in "$@"; do
+        case " $all " in *" $target "*) ;; *) echo "cross: error: no target '$target': expected some of $all" >&2; exit 1 ;; esac
+    done
+    dir=$(mktemp -d) || exit 1
+    trap 'rm -rf "$dir"' EXIT
+    trap 'exit 1' INT TERM
+fi
 
 # ---- what the targets share; each runs in a folder of its own, $dir/TARGET, with a copy of the tree
 
+line() { printf '%-5s %s: %s\n' "$1" "$target" "$2"; }
+die() { line FAIL "$*"; exit 0; }
+skip() { line skip "not installed: $*"; exit 0; }
 needs() {       # needs PACKAGE COMMAND...: skips the target if commands are missing
     for pair in "$@"; do
         command -v "${pair#*:}" > /dev/null || missing="${missing:-}${missing:+ }${pair%%:*}"
     done
-    [ -z "${missing:-}" ] || { echo "skip  $target: not installed: $missing"; exit 0; }
+    [ -z "${missing:-}" ] || skip "$missing"
 }
-die() { printf 'FAIL  %s: %s\n' "$target" "$*"; exit 0; }
 try() {         # try WHAT COMMAND...: or the target fails, with the end of what the command said
     what=$1
     shift
@@ -72,13 +79,14 @@ agree() {       # agree LOG: the largest difference to the reference's, or nothi
 }
 last() { tail -n 1 "$1" | cut -d, -f6; }
 
-until_row() {   # until_row FOLDER ROW PROGRAM...: killed as soon as its log has the row, whatever it is doing
+until_row() {   # until_row FOLDER ROW PROGRAM...: killed as soon as its log has the row (and $pause), whatever it is doing
     folder=$1 row=$2 waited=0
     shift 2
     "$@" > log 2>&1 & pid=$!
-    while [ $waited -lt 6000 ] && kill -0 $pid 2> /dev/null && ! grep -q "^$row," "$folder/log.csv" 2> /dev/null; do
+    while [ $waited -lt 30000 ] && kill -0 $pid 2> /dev/null && ! grep -q "^$row," "$folder/log.csv" 2> /dev/null; do
         sleep 0.02; waited=$((waited + 1))
     done
+    sleep ${pause:-0}
     kill -KILL $pid 2> /dev/null
     wait $pid 2> /dev/null
     grep -q "^$row," "$folder/log.csv" || die "killed and resumed: no row $row: $(tail -n 2 log | tr '\n' ' ')"
@@ -135,13 +143,14 @@ native() {      # native [RUNNER]: builds, tests, trains
     build "$@"
     tests $runner ./test_attnvar$suffix
     trains $runner ./train_attnvar$suffix
-    case "$*" in *NO_OMP*) ;; *)
-        try "two threads" $runner ./train_attnvar$suffix $small $texts --steps 6 --threads 2 --out two
-        try "one thread" $runner ./train_attnvar$suffix $small $texts --steps 6 --threads 1 --out one
-        try "two threads: other weights" cmp one/model.safetensors two/model.safetensors
-        losses="$losses, two threads as one" ;;
-    esac
+    case "$*" in *NO_OMP*) ;; *) threads ;; esac
     ok="$gradient gradients, $golden golden vectors, $losses"
+}
+threads() {
+    try "two threads" $runner ./train_attnvar$suffix $small $texts --steps 2 --threads 2 --out two
+    try "one thread" $runner ./train_attnvar$suffix $small $texts --steps 2 --threads 1 --out one
+    try "two threads: other weights" cmp one/model.safetensors two/model.safetensors
+    losses="$losses, two threads as one"
 }
 runner= suffix=
 target_musl() { needs musl-tools:musl-gcc; flags=-static; native CC=musl-gcc NO_OMP=1; }
@@ -170,7 +179,7 @@ emulated() {
 }
 
 large() {       # large TEXT: a text of 5 GB, of which almost nothing is on the disk, gets this answer
-    [ $long ] || return
+    [ $long ] || return 0
     truncate -s 5G large.txt && printf 'the end' >> large.txt
     $runner ./train_attnvar$suffix $small --data large.txt --val dev/data/austen_val.txt --steps 1 > log 2>&1
     said "$1" || die "a 5 GB text: $(tail -n 2 log | tr '\n' ' ')"
@@ -179,37 +188,62 @@ large() {       # large TEXT: a text of 5 GB, of which almost nothing is on the 
 }
 
 target_windows() {
-    needs mingw-w64:x86_64-w64-mingw32-gcc mingw-w64:x86_64-w64-mingw32-windres wine bsdutils:script
-    runner=wine suffix=.exe
+    needs gcc-mingw-w64-x86-64:x86_64-w64-mingw32-gcc binutils-mingw-w64-x86-64:x86_64-w64-mingw32-windres wine bsdutils:script
+    runner=wine suffix=.exe WINEPREFIX=$dir/wine
+    export WINEPREFIX
+    trap 'wineserver -k' EXIT
     wine wineboot -i > /dev/null 2>&1
-    native CC=x86_64-w64-mingw32-gcc PORTABLE=1
+    mkfifo hold                             # a program that waits: the others need not start Windows anew
+    wine cmd < hold > cmd.log 2>&1 &
+    exec 9> hold
+    cc="CC=x86_64-w64-mingw32-gcc PORTABLE=1"
+    native $cc NO_OMP=1                     # with OpenMP every parallel region asks wine's server
     # killed while it saves, again and again; then the very bytes of a run that was not
+    cut=0
     for kill in 1 2 3 4 5 6 7 8; do
-        wine ./train_attnvar.exe $training --out killed $([ $kill -gt 1 ] && echo --resume) > log 2>&1 & pid=$!
-        sleep "1.$kill"; kill -KILL $pid 2> /dev/null; wait $pid 2> /dev/null
+        pause=0.00$kill
+        until_row killed $((3 * kill)) wine ./train_attnvar.exe $training --out killed $([ $kill -gt 1 ] && echo --resume)
         said error && die "killed $kill times: $(tail -n 1 log)"
+        ls killed/*.tmp > /dev/null 2>&1 && cut=$((cut + 1))
     done
     try "killed eight times and resumed" wine ./train_attnvar.exe $training --out killed --resume
     try "killed eight times and resumed: other weights" cmp run/model.safetensors killed/model.safetensors
-    # paths, arguments, messages that are not ASCII
-    try "a folder with a name that is not ASCII" wine ./train_attnvar.exe $small $texts --steps 2 --out 'größe Δ'
-    [ -e 'größe Δ/model.safetensors' ] || die "a folder with a name that is not ASCII: $(ls)"
+    # one process a folder; after its death the next
+    wine ./train_attnvar.exe $small $texts --steps 100000 --out busy > busy.log 2>&1 & pid=$!
+    waited=0
+    while [ $waited -lt 600 ] && ! grep -q '^1,' busy/log.csv 2> /dev/null; do sleep 0.1; waited=$((waited + 1)); done
+    for how in "" --force; do
+        wine ./train_attnvar.exe $small $texts --steps 2 --out busy $how > log 2>&1 && die "two processes in one folder"
+        said 'another process writes there' || die "two processes in one folder: $(tail -n 1 log)"
+    done
+    kill -KILL $pid; wait $pid 2> /dev/null
+    try "a folder whose process was killed" wine ./train_attnvar.exe $small $texts --steps 2 --out busy --force
+    # paths, arguments, messages that are not ASCII; the same folder goes on here
+    mkdir 'größe Δ' && cp dev/data/austen_val.txt 'größe Δ/текст.txt'
+    try "names that are not ASCII" wine ./train_attnvar.exe $small --data 'größe Δ/текст.txt' --steps 2 --out 'größe Δ\run'
+    try "names that are not ASCII: resumed" wine ./train_attnvar.exe --out 'größe Δ/run' --resume --steps 4
+    try "names that are not ASCII: resumed here" "$dir/here/train_attnvar" --out 'größe Δ/run' --resume --steps 6
     wine ./train_attnvar.exe --data 'Δ.txt' > log 2>&1 && die "a file that is not there"
     said 'Δ.txt: No such file' || die "a message that is not ASCII: $(cat log)"
     wine ./train_attnvar.exe $training --out run > log 2>&1 && die "a run that is there is overwritten"
-    # Ctrl-C, in the console that wine makes of a terminal
+    # Ctrl-C and Ctrl-Break, in the console that wine makes of a terminal
     try "Ctrl-C" x86_64-w64-mingw32-gcc -O1 dev/test/ctrl_c.c -o ctrl_c.exe
-    script -qec "wine ./ctrl_c.exe stopped/log.csv ./train_attnvar.exe $(echo $small $texts) --steps 100000 --save-every 0 --out stopped" \
-        /dev/null < /dev/null > log 2>&1
-    [ $? -eq 130 ] && [ -e stopped/model.safetensors ] || die "Ctrl-C: $(tail -c 300 log | tr -cd '[:print:]')"
-    ok="$ok; killed eight times; Ctrl-C saves; names that are not ASCII"
+    for event in 0:130 1:149; do
+        out=stopped${event%:*}
+        script -qec "wine ./ctrl_c.exe ${event%:*} $out/log.csv ./train_attnvar.exe $(echo $small $texts) --steps 100000 --save-every 0 --out $out" \
+            /dev/null < /dev/null > log 2>&1
+        [ $? -eq ${event#*:} ] && [ -e $out/model.safetensors ] || die "Ctrl-C, Ctrl-Break: $(tail -c 300 log | tr -cd '[:print:]')"
+    done
+    targets=train_attnvar
+    build $cc
+    threads
+    ok="$ok; two threads as one; killed eight times ($cut in a save); one process a folder; Ctrl-C and Ctrl-Break save; names that are not ASCII"
     large "5368709127 bytes"
 }
 
 target_wasm() {
     needs clang lld:wasm-ld wasi-libc:/usr/lib/wasm32-wasi/libc.a node
-    ls /usr/lib/llvm-*/lib/clang/*/lib/wasi/*builtins-wasm32.a > /dev/null 2>&1 ||
-        { echo "skip  wasm: not installed: libclang-rt-dev-wasm32"; exit 0; }
+    ls /usr/lib/llvm-*/lib/clang/*/lib/wasi/*builtins-wasm32.a > /dev/null 2>&1 || skip libclang-rt-dev-wasm32
     tree
     try build clang --target=wasm32-wasi --sysroot=/usr -std=c11 -O3 -msimd128 -ffp-contract=fast -Wall -Wextra -Werror \
         -Wno-unknown-pragmas -D_WASI_EMULATED_SIGNAL train_attnvar.c -o train_attnvar.wasm -lm \
@@ -233,18 +267,19 @@ macos() {       # compiled without a warning and linked with -lSystem only; noth
 target_macos_arm64() { macos aarch64-macos; }
 target_macos_x86_64() { macos x86_64-macos; }
 
-# ---- one after the other
+# ---- side by side
 
+if [ "${1:-}" = --one ]; then
+    begin=$(date +%s)
+    mkdir -p "$dir/$target" && cd "$dir/$target" || exit 1
+    ("target_$(echo "$target" | tr - _)" && line ok "$ok") > "$dir/$target.out" 2> "$dir/$target.err"
+    [ -s "$dir/$target.out" ] || line FAIL "broke off: $(tail -n 2 "$dir/$target.err" | tr '\n' ' ')" > "$dir/$target.out"
+    times > "$dir/$target.times"
+    sed "s|\$| ($(($(date +%s) - begin)) s, processor $(sed -n '2s/ .*//p' "$dir/$target.times"))|" "$dir/$target.out"
+    exit 0
+fi
 reference
-for target in "$@"; do
-    name=$(echo "$target" | tr - _)
-    case " $all " in *" $target "*) ;; *) echo "cross: error: no target '$target': expected some of $all" >&2; exit 1 ;; esac
-    mkdir -p "$dir/$target"
-    (cd "$dir/$target" && target_$name && echo "ok    $target: $ok") 2> "$dir/$target.err" | tee -a "$dir/lines"
-    grep -q -e "^[okFAILskp]* *$target: " "$dir/lines" ||
-        echo "FAIL  $target: broke off: $(tail -n 2 "$dir/$target.err" | tr '\n' ' ')" | tee -a "$dir/lines"
-done
-command -v wineserver > /dev/null && [ -d "$WINEPREFIX" ] && wineserver -k
+printf '%s\n' "$@" | xargs -n 1 -P "$(getconf _NPROCESSORS_ONLN)" "$0" --one "$dir" "$long" | tee "$dir/lines"
 passed=$(grep -c '^ok ' "$dir/lines") failed=$(grep -c '^FAIL' "$dir/lines") skipped=$(grep -c '^skip' "$dir/lines")
 echo "cross: $passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+[ $((passed + failed + skipped)) -eq $# ] && [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
