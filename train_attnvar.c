@@ -38,14 +38,14 @@ Map of this file
      6  forward and backward of the model: the block read forwards, then backwards
      7  AdamW           clipping, schedule, the check for non-finite values
      8  data            bytes or tokens of files, the recall task; the unigram and bigram floors
-     9  checkpoint      safetensors and config.json, written and read
+     9  checkpoint      safetensors, written and read; config.json for other software
     10  evaluation and sampling
     11  command line and main
 
 Notation; a comment's own definition of a letter takes precedence
     B   batch: sequences a step            V   vocabulary
-    R   rows: the batch, then the anchor rows of rndembqk and fixedseqqk that later layers need;
-        Rin: rows that enter a layer; Rmax: the first layer's; M: rows with their own q and k
+    R   rows: the batch, then the anchors (rndembqk's and fixedseqqk's fixed sequences, 4.5) that
+        later layers need; Rin: rows that enter a layer; Rmax: the first's; M: rows with own q, k
     T   positions in a sequence            N   = R*T or B*T, positions in all
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
@@ -469,7 +469,7 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
 // Argument order, everywhere: outputs, inputs, weights, dimensions; a backward function takes first
 // the gradients that it computes, then the upstream gradient, then the forward function's inputs.
 // Gradients of activations are assigned (=). Gradients of parameters, and of tensors with several
-// readers (the residual stream), are accumulated (+=).
+// readers (the residual stream), are accumulated (+=). Of section 2 only c = c0 + a b is needed.
 // ------------------------------------------------------------------------------------------------
 
 enum { LANES = 16 };        // partial sums of a reduction. Their order is fixed here, so that a
@@ -538,8 +538,8 @@ static void linear_forward(float *y, const float *x, const float *w, const float
     matmul(y, O, b, 0, rows(x, I), transposed(w, I), (int)N, O, I);
 }
 
-// dw += dy' x. A small dw has too few tiles for many threads; then they divide the positions as
-// well: blocks of KC of them are multiplied apart and added in order, the same sums as matmul's.
+// dw += dy' x. A small dw has too few tiles for many threads; then (a first reader may skip it)
+// they divide the positions, too: blocks of KC are multiplied apart and added in matmul's order.
 static void weight_gradient(float *dw, const float *dy, const float *x, int N, int I, int O) {
     int blocks = (N + KC - 1) / KC, across = whole_panels(I), nt = omp_get_max_threads();
     float *sums = panels + BLOCK;                       // (blocks,O,I)
