@@ -2300,7 +2300,7 @@ static void test_settings(void) {
         {896, 24, 14, 4864, 2048}, {2048, 28, 16, 6144, 2048}};
     for (int i = 0; i < SIZES; i++) {
         Settings of = defaults();
-        apply_size(&of, sizes[i][0]);
+        apply_size(&of, sizes[i + 1][0]);
         ok &= of.c.dim == want[i][0] && of.c.layers == want[i][1] && of.c.heads == want[i][2]
            && of.c.ffn == want[i][3] && of.c.seq == want[i][4];
     }

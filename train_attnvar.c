@@ -2164,25 +2164,25 @@ static void read_training_batch(const Data *d, uint64_t *rng, int B, int T,
     }
 }
 
-// Validation window w: they follow each other at stride T. Those of recall come from seeds counted
-// down from the last one, so they are the same in every run.
+// Validation windows follow each other at stride T; this is window w. Recall draws it from a seed
+// counted down from the last one, so that it is the same in every run.
 static void read_validation_window(const Data *d, size_t w, int T, int *inputs, int *targets) {
     uint64_t rng = random_stream(UINT64_MAX / STREAMS - w, STREAM_DATA);
     if (d->pairs) recall_sequence(d, &rng, T, inputs, targets);
     else read_window(d, w * (size_t)T, T, inputs, targets);
 }
 
-// How many windows a validation scores: so many batches, or all (0).
+// The number of windows that a validation scores: this many batches, or all (0).
 static size_t validation_windows(const Data *d, int B, int T, int batches) {
     size_t all = d->pairs ? RECALL_WINDOWS : (d->n - 1) / (size_t)T;
     size_t some = (size_t)batches * (size_t)B;
     return batches == 0 || (all < some && !d->pairs) ? all : some;
 }
 
-// About the loss at which a model ends that knows only token frequencies (unigram), or only the
-// previous token (bigram): the mean of -ln p over the scored validation tokens, p counted in the
-// training data. Unigrams add one to each count; bigrams back off to them (Witten and Bell 1991):
-// if a is followed n times, by k different tokens, p(b|a) = (count(a b) + k p(b)) / (n + k).
+// Roughly the final loss of a model that knows only token frequencies (unigram) or the previous
+// token (bigram): the mean of -ln p over the scored validation tokens, p counted in the training
+// data. Unigrams add one to each count; bigrams back off to them (Witten and Bell 1991): if a is
+// followed n times, by k different tokens, p(b|a) = (count(a b) + k p(b)) / (n + k).
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
     double *p = allocate(3 * (size_t)V * sizeof *p, "counts"), *n = p + V, *k = n + V;
@@ -2248,7 +2248,7 @@ static size_t utf8_length(const char *text, size_t n) {
     return wrong ? 0 : length;
 }
 
-// Appends n bytes as UTF-8, U+FFFD for each that is in no character; json: as in a JSON string.
+// Appends n bytes as UTF-8: U+FFFD for each byte outside a character. json: escaped as JSON wants.
 static void text_utf8(Text *t, const char *s, size_t n, bool json) {
     for (size_t i = 0, length; i < n; i += length) {
         length = utf8_length(s + i, n - i);
@@ -2260,8 +2260,8 @@ static void text_utf8(Text *t, const char *s, size_t n, bool json) {
     }
 }
 
-// What a file holds, one at a time: the model's tensors, then its anchors; or the moments. After
-// the last one bytes is 0.
+// An entry of a file. The model's file holds its tensors, then its anchors; the other one holds the
+// moments. After the last entry comes one of 0 bytes.
 typedef struct {
     char name[96];
     const char *type;           // of the elements, 4 bytes each; 8 in the tests' double build
@@ -2432,7 +2432,7 @@ typedef struct {
 
 #define LOST "the model is lost; the save before stays; try a lower --lr or a longer --warmup"
 
-// Over the first windows of the validation data. inputs and targets (B,T) are scratch.
+// Scores the first windows of the validation data. inputs and targets (B,T) are scratch.
 static Score evaluate(Model *m, const Data *val, size_t windows, int *inputs, int *targets) {
     int B = m->c.batch, T = m->c.seq;
     double loss = 0, correct = 0, scored = 0;
@@ -2490,21 +2490,20 @@ static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes,
 // 11  Command line and main
 // ------------------------------------------------------------------------------------------------
 
-// What --size gives: values of these options. The last four sizes are the paper's; its recipe has
-// 256 sequences a step for 15e9 tokens, beta2 0.9999, 2000 steps of warm-up and a minimum of 0, and
-// its 1.7b has QK-norm and no biases.
+// Row 0 names the options to which a size gives values. The last four sizes are the paper's, whose
+// recipe has 256 sequences a step for 15e9 tokens, beta2 0.9999, 2000 steps of warm-up, a minimum
+// of 0, and for 1.7b QK-norm and no biases.
 enum { SIZES = 8, COLUMNS = 10 };
-static const char *const columns[COLUMNS] = {"size", "dim", "layers", "heads", "ffn", "seq",
-                                             "batch", "steps", "lr", "beta2"};
-static const char *const sizes[SIZES][COLUMNS] = {
-    {"tiny",     "64",  "4",  "4",  "192",  "128", "16",   "1200",  "0.003",  "0.99"},
-    {"recall",   "64",  "2",  "1",  "192",   "48", "64",    "800",  "0.003",  "0.99"},
-    {"small",   "128",  "6",  "4",  "384",  "256", "16",   "2000",  "0.002",  "0.99"},
-    {"10m",     "384",  "6",  "6", "1024",  "256",  "8",   "2000",  "0.001",  "0.99"},
-    {"70m",     "512",  "6",  "8", "2048", "2048",  "4", "100000", "0.0004", "0.999"},
-    {"160m",    "768", "12", "12", "3072", "2048",  "4", "100000", "0.0004", "0.999"},
-    {"500m",    "896", "24", "14", "4864", "2048",  "4", "100000", "0.0004", "0.999"},
-    {"1.7b",   "2048", "28", "16", "6144", "2048",  "4", "100000", "0.0004", "0.999"},
+static const char *const sizes[1 + SIZES][COLUMNS] = {
+    {"size",   "dim", "layers", "heads", "ffn", "seq", "batch", "steps", "lr", "beta2"},
+    {"tiny",    "64",  "4",  "4",  "192",  "128", "16",   "1200",  "0.003",  "0.99"},
+    {"recall",  "64",  "2",  "1",  "192",   "48", "64",    "800",  "0.003",  "0.99"},
+    {"small",  "128",  "6",  "4",  "384",  "256", "16",   "2000",  "0.002",  "0.99"},
+    {"10m",    "384",  "6",  "6", "1024",  "256",  "8",   "2000",  "0.001",  "0.99"},
+    {"70m",    "512",  "6",  "8", "2048", "2048",  "4", "100000", "0.0004", "0.999"},
+    {"160m",   "768", "12", "12", "3072", "2048",  "4", "100000", "0.0004", "0.999"},
+    {"500m",   "896", "24", "14", "4864", "2048",  "4", "100000", "0.0004", "0.999"},
+    {"1.7b",  "2048", "28", "16", "6144", "2048",  "4", "100000", "0.0004", "0.999"},
 };
 
 typedef struct {
@@ -2523,9 +2522,9 @@ typedef struct {
 
 typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: texts, a line each
 
-// What a checkpoint does with an option. It keeps MODEL (--init and --resume take it from there),
-// RUN (--resume does), and what --resume takes unless it is given anew: settings (PLAN), and names,
-// whose content must be the same (NAME). It does not keep the others (FREE).
+// A checkpoint keeps all options but the FREE ones. --init takes MODEL from it, --resume takes all.
+// MODEL, and when resuming RUN, must then stay as they are; PLAN may be given anew; NAME may be
+// another name for the same content.
 typedef enum { MODEL, RUN, PLAN, NAME, FREE } Keeper;
 
 typedef struct {
@@ -2597,7 +2596,7 @@ static const char *option_text(const Settings *s, const Option *o, char number[3
     return number;
 }
 
-// Sets an option from text; `where` the text is from begins a message, if it is not empty.
+// Sets an option from text. `where`, the text's source or empty, begins the error message.
 static void set_option(Settings *s, const Option *o, const char *text, const char *where) {
     void *at = (char *)s + o->offset;
     char *end;
@@ -2631,12 +2630,12 @@ static int find_name(const void *table, size_t row, size_t rows, const char *nam
     return -1;
 }
 
-static int option_number(const char *name) { return FIND(options, name, strlen(name), NULL); }
-
 static void apply_size(Settings *s, const char *name) {
-    int row = FIND(sizes, name, strlen(name), "size");
-    for (int i = 0; i < COLUMNS; i++)
-        set_option(s, &options[option_number(columns[i])], sizes[row][i], "");
+    int row = 1 + find_name(sizes[1], sizeof *sizes, SIZES, name, strlen(name), "size");
+    for (int i = 0; i < COLUMNS; i++) {
+        int which = FIND(options, sizes[0][i], strlen(sizes[0][i]), NULL);
+        set_option(s, &options[which], sizes[row][i], "");
+    }
 }
 
 static Settings defaults(void) {
@@ -2670,11 +2669,8 @@ static _Noreturn void print_help(void) {
     for (int i = 0; i < LAYOUTS; i++)
         printf("  %-10s standard: %s\n", layouts[i].name, layouts[i].stays);
     printf("\n--size NAME");
-    for (int i = 1; i < COLUMNS; i++) printf(" %6s", columns[i]);
-    for (int row = 0; row < SIZES; row++) {
-        printf("\n  %-9s", sizes[row][0]);
-        for (int i = 1; i < COLUMNS; i++) printf(" %6s", sizes[row][i]);
-    }
+    for (int row = 0; row <= SIZES; row++)
+        for (int i = 0; i < COLUMNS; i++) printf(i ? " %6s" : "\n  %-8s", sizes[row][i]);
     printf("\n");
     finish_output();
     exit(0);
@@ -2750,7 +2746,7 @@ static void check_config(const Config *c) {
     }
 }
 
-// What a checkpoint keeps of a run besides settings and tensors.
+// The state of a run, which a checkpoint keeps besides settings and tensors.
 typedef struct {
     int step;                   // done
     uint64_t rng;               // of the training windows
@@ -2786,7 +2782,7 @@ static Text metadata(const Settings *s, const State *now) {
     return t;
 }
 
-// Opens a checkpoint and reads its header, which must be the one that its own metadata lead to.
+// Opens a checkpoint and reads its header, which must be the text that its own metadata lead to.
 static Checkpoint *checkpoint_open(const char *dir) {
     Checkpoint *k = allocate(sizeof *k, "a checkpoint");
     Header *h = &k->header;
@@ -2824,7 +2820,7 @@ static Checkpoint *checkpoint_open(const char *dir) {
     return k;
 }
 
-// What is not as the checkpoint has it, as a text; an error if it must be the same.
+// The differences from the checkpoint's settings as text, or NULL; one not allowed ends the run.
 static const char *changes(const Settings *s) {
     char number[2][32];
     Text t = {0};
@@ -2916,9 +2912,8 @@ static void read_anchor(const Settings *s, const Data *train, int *tokens) {
     if (s->anchor) {
         Data own;
         data_open(&own, s->anchor, "--anchor");
-        if (own.n < (size_t)T)
-            fail("%s: %zu tokens, the anchor needs --seq %d", s->anchor, own.n, T);
         own.vocab = s->c.vocab;
+        if (own.n < (size_t)T) fail("%s: %zu tokens, --seq needs %d", s->anchor, own.n, T);
         read_tokens(&own, 0, T, tokens);
         data_close(&own);
     } else if (train->pairs) {
@@ -3005,8 +3000,8 @@ static _Noreturn void fail_log(const char *dir) {
     fail("%s/log.csv: cannot be written: %s", dir, strerror(errno));
 }
 
-// log.csv, open to add to it, without steps beyond the checkpoint: they come again. Over another
-// run (--force) it has a temporary name until the first save.
+// Opens log.csv to append to it, without the steps beyond the checkpoint, which come again. Over
+// another run (--force) the log has a temporary name until the first save.
 static FILE *open_log(const Settings *s, int step) {
     const char *columns = "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
     bool later = s->force && exists(path_in(s->out, run_files[WEIGHTS], "").s);
@@ -3078,7 +3073,7 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
     return k->state;
 }
 
-// Evaluates and prints: nats, and what they mean for the data at hand.
+// Evaluates and prints the loss in nats, then in the data's own terms.
 static Score validate(const char *what, Model *m, const Data *val, size_t windows, int *inputs,
                       int *targets) {
     Score score = evaluate(m, val, windows, inputs, targets);
@@ -3119,7 +3114,7 @@ static void save(const Model *m, const Settings *s, const char *dir, State *now)
     free(kept.s);
 }
 
-// The rate of a step, from 0. What was not given: a tenth of --lr, a twentieth of --steps.
+// The learning rate of a step, from 0. Not given: a tenth of --lr, a twentieth of --steps.
 static double rate_of(const Settings *s, int step) {
     return learning_rate(step, s->steps, s->warmup < 0 ? s->steps / 20 : s->warmup, s->lr,
                          s->min_lr < 0 ? s->lr / 10 : s->min_lr);
@@ -3146,8 +3141,8 @@ static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t
 static void train(Model *m, const Settings *s, const Data *data, const Data *val, size_t windows) {
     int B = m->c.batch, T = m->c.seq;
     double positions = (double)B * T * s->accumulate;
-    int *inputs = allocate((size_t)B * T * sizeof(int), "a batch");
-    int *targets = allocate((size_t)B * T * sizeof(int), "a batch");
+    int *inputs = allocate(2 * (size_t)B * T * sizeof(int), "a batch");
+    int *targets = inputs + (size_t)B * T;
     FILE *log = NULL;
     if (s->out && RANK == 0) open_out(s);
     State now = restore(m, s, data, val);
@@ -3201,9 +3196,9 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         }
         other += seconds() - end;
     }
-    int simple = 0;
-    for (int l = 0; l < m->c.layers; l++) simple += m->c.kind[l] != STANDARD;
-    if (simple && simple < m->c.layers) {           // a hybrid: what are its simple layers worth?
+    const char *letters = m->c.letters;
+    if (strchr(letters, 'S') && strspn(letters, "S") < strlen(letters)) {
+        // a hybrid: what are its simple layers worth?
         m->skip = SKIP_BLOCKS, validate("skip blocks", m, val, windows, inputs, targets);
         m->skip = SKIP_MIXERS, validate("skip mixers", m, val, windows, inputs, targets);
         m->skip = SKIP_NONE;
@@ -3215,7 +3210,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         sample(m, prompt, prompted, drawn, data_is_bytes(data), s->seed);
     }
     if (log) fclose(log);
-    free(inputs), free(targets);
+    free(inputs);
 }
 
 #ifndef ATTNVAR_NO_MAIN

@@ -84,7 +84,7 @@ static bool listed(const char *list, const char *name) {
 // The shape of a case as a model's configuration, every layer of one variant.
 static Config config_of(const Case *k, int variant, int seq, int batch) {
     Config c = {.rope_base = 10000, .vocab = k->vocab, .seq = seq, .batch = batch};
-    for (int i = 0; i < SIZES; i++) {
+    for (int i = 1; i <= SIZES; i++) {
         if (strcmp(sizes[i][0], k->name) != 0) continue;
         Settings s = defaults();
         apply_size(&s, k->name);

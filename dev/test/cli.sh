@@ -135,7 +135,7 @@ refuse "in/empty: the file is empty" "--data FILE" -- --data in/empty
 refuse "in/short: 128 tokens for training" "--seq 128 + 1" "smaller --seq" -- --data in/short --val in/val
 refuse "in/short: 128 tokens for validation" "--seq 128 + 1" -- --data in/text --val in/short
 refuse "in/val: 300 tokens for validation (the last tenth)" "--seq 512" -- --data in/val --seq 512
-refuse "in/short: 128 tokens, the anchor needs --seq 256" -- --data in/text --val in/val --attn fixedseqqk --seq 256 --anchor in/short
+refuse "in/short: 128 tokens, --seq needs 256" -- --data in/text --val in/val --attn fixedseqqk --seq 256 --anchor in/short
 refuse "in/none: No such file" -- --data in/text --val in/val --attn fixedseqqk --anchor in/none
 refuse "dev/data/austen_train.txt: No such file" "--data FILE" -- --steps 1
 
