@@ -2413,12 +2413,15 @@ static void write_config(FILE *f, const Config *c) {
 }
 
 // Renames what a committed save has left under temporary names.
-static bool finish_save(const char *dir) {
-    for (int i = WEIGHTS + 1; i < RUN_FILES; i++) {
+static void finish_save(const char *dir) {
+    bool ok = true;
+    for (int i = WEIGHTS + 1; i < RUN_FILES && ok; i++) {
         Path from = path_in(dir, run_files[i], ".tmp"), to = path_in(dir, run_files[i], "");
-        if (!replace_file(from.s, to.s) && exists(from.s)) return false;
+        ok = replace_file(from.s, to.s) || !exists(from.s);
     }
-    return flush_folder(dir);
+    if (!ok || !flush_folder(dir))
+        fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
+             strerror(errno));
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -3067,8 +3070,7 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
         fail("%s: model.safetensors and optim.safetensors are not of one save (step %d): start "
              "another run with --init %s", s->out, k->state.step, quoted(s->out));
     read_tensors(&optim, &k->plan, m, true, k->state.moments);
-    if (killed && RANK == 0 && !finish_save(s->out))
-        fail("%s: not all files can be renamed: %s", s->out, strerror(errno));
+    if (killed && RANK == 0) finish_save(s->out);
     free(whole.s);
     return k->state;
 }
@@ -3108,9 +3110,7 @@ static void save(const Model *m, const Settings *s, const char *dir, State *now)
         fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir, wrong,
              strerror(error));
     }
-    if (!finish_save(dir))
-        fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
-             strerror(errno));
+    finish_save(dir);
     free(kept.s);
 }
 

@@ -142,7 +142,7 @@ refuse "dev/data/austen_train.txt: No such file" "--data FILE" -- --steps 1
 # ---- other kinds of file: the command that makes text of them
 o="in/other kinds"
 for name in utf16le utf16be gz zip xz zst bz2 pdf npy safetensors bare16 bare32; do
-    refuse "$o/$name: is no text: expected UTF-8, or tokens" "python3 prepro_data.py show '$o/$name'" -- --data "$o/$name"
+    refuse "$o/$name: is no text: expected UTF-8, or tokens" "python3 prepro_data.py show '$o/$name'" -- --data "$o/$name" --steps 0
 done
 refuse "$o/gz: is no text" -- --data in/text --val "$o/gz"
 refuse "$o/gz: is no text" -- $little --attn fixedseqqk --anchor "$o/gz"
