@@ -1533,8 +1533,7 @@ static void carve(Model *m, Arena *a) {
 
 // The scratch of sections 2 and 4, in floats, for the largest batch and length of a configuration.
 typedef struct {
-    size_t threads;
-    size_t panels, heads;       // of all threads; of the heads that are packed in one call
+    size_t threads, panels, heads;      // panels of all threads together, heads of one packed array
     size_t map, side;           // of each thread; map also has room for nonapprox's one vector (dh)
 } Scratch;
 
