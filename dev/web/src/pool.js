@@ -60,7 +60,7 @@ class Model {
 
   fail(error) {
     // the program knows the reader's text as text.txt, and names its own tools
-    this.error = error.message.replace(/^text\.txt/, this.config.ownName || 'text.txt').replace(/; what it is, and what converts it,.*/, '');
+    this.error = error.message.replace(/^text\.txt/, this.config.ownName || 'text.txt').replace(/: --[a-z]+ FILE.*/, '');
     this.close();
     this.changed();
   }
