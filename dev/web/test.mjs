@@ -335,6 +335,8 @@ const all = {
     }
     const wanted = ['BUTTON play', 'BUTTON one-step', 'BUTTON reset', 'SELECT size', 'INPUT steps', 'INPUT seed', 'INPUT load', 'BUTTON both', 'BUTTON S', 'BUTTON M', 'g mix', 'INPUT sentence', 'SELECT look-layer', 'INPUT look-row', 'INPUT prompt', 'BUTTON copy-csv', 'TEXTAREA class-csv', 'INPUT zoom'];
     check(wanted.every((w) => reached.has(w)), 'Tab reaches every control', wanted.filter((w) => !reached.has(w)).join(', '));
+    const unsaid = await json(`[...document.querySelectorAll('[data-box], .letters button')].filter((e) => !e.getAttribute('aria-label').startsWith(e.textContent.trim())).map((e) => e.getAttribute('aria-label'))`);
+    check(!unsaid.length, 'the name of a box and of a letter begins with the text on it', unsaid.join(', '));
     await browser.run('document.querySelector("g[data-box=rope]").focus()');
     await browser.key('Enter', 'Enter', 13, '\r');
     check(/^RoPE/.test(await browser.run('document.getElementById("block-says").textContent')), 'a box of the block opens by Enter');
@@ -358,7 +360,10 @@ const all = {
     await browser.run('(() => { const s = document.getElementById("steps"); s.value = "-5"; s.dispatchEvent(new Event("change", {bubbles: true})); })()');
     check(await browser.run('document.getElementById("lab-error").textContent') === 'Steps: expected a whole number from 1 to 1,000,000; the value before is kept.' && await browser.run('document.getElementById("steps").value') === '30' &&
       await browser.run('attnvar.lab.models.every((m) => m.done)'), 'a number that cannot be: the field says so, and the models stay');
-    // a map answers the pointer as well: row 5, column 3
+    // a map answers the pointer as well: row 5, column 3; nothing scrolls any more when it is pointed at
+    await browser.view(1280, 900, false, 'reduce');
+    await browser.run('document.querySelector("#maps canvas").scrollIntoView({block: "center", behavior: "instant"})');
+    await wait(1);
     const [x, y] = await json(`(() => { const c = document.querySelector('#maps canvas'); c.scrollIntoView({block: 'center', behavior: 'instant'}); const r = c.getBoundingClientRect(), n = attnvar.look.answers[0].n, cell = Math.min(r.width, r.height) / (n + 1.2), at = (i) => i * cell;
       return [r.right - (n - 2.5) * (r.width - 30) / n, r.bottom - 2 - (n - 4.5) * (r.width - 30) / n]; })()`);
     await browser.send('Input.dispatchMouseEvent', {type: 'mouseMoved', x, y});
@@ -410,6 +415,16 @@ const all = {
       })()`);
       check(!weak.length, `${dark ? 'dark' : 'light'}: contrasts of text at least 4.5, of fields 3`, weak.join(', '));
     }
+    // maps are of the trained model when one comes to them, even if it trained out of sight
+    await browser.view(1280, 900, false);
+    await open('#steps=3&models=SSSS.RSRS');
+    await browser.run('scrollTo(0, 0), attnvar.oneStep()');
+    await browser.run('attnvar.refreshInside()');
+    await browser.run('attnvar.play()');
+    await browser.until(allDone, 60);
+    await browser.run('document.getElementById("maps").scrollIntoView({behavior: "instant"})');
+    const fresh = `attnvar.lab.models[0].query('look', {tokens: attnvar.look.answers[0].tokens, layer: 0, head: 0, hasMap: true}).then((a) => String(a.map) === String(attnvar.look.answers[0].map))`;
+    check(await browser.until(fresh, 10), 'a map that comes into view is of the model as it is');
     await browser.view(1280, 900, false, 'reduce');
     await open();
     check(await browser.run('getComputedStyle(document.documentElement).scrollBehavior') === 'auto' && await browser.run('document.getAnimations().length') === 0, 'no motion where none is wanted');

@@ -79,10 +79,11 @@ function chart({curves, floors, xMax, yLow, yHigh, yName, width, height}) {
   for (const x of xs.values) svg += `<text x="${X(x)}" y="${height - 20}" text-anchor="middle">${x}</text>`;
   svg += `<text x="${(left + width - right) / 2}" y="${height - 4}" text-anchor="middle">steps</text>`;
   svg += `<text x="12" y="${height / 2}" text-anchor="middle" transform="rotate(-90 12 ${height / 2})">${yName}</text>`;
+  let names = '';                               // of the floors: over the curves
   for (const f of floors) {
     if (!(f.y >= yLow && f.y <= yHigh)) continue;
-    svg += `<line class="floor" x1="${left}" x2="${width - right}" y1="${Y(f.y)}" y2="${Y(f.y)}"/>` +
-      (f.left ? `<text x="${left + 4}" y="${Y(f.y) - 4}">` : `<text x="${width - right - 4}" y="${Y(f.y) - 4}" text-anchor="end">`) + `${f.name} ${f.y.toFixed(2)}</text>`;
+    svg += `<line class="floor" x1="${left}" x2="${width - right}" y1="${Y(f.y)}" y2="${Y(f.y)}"/>`;
+    names += (f.left ? `<text x="${left + 4}" y="${Y(f.y) - 4}">` : `<text x="${width - right - 4}" y="${Y(f.y) - 4}" text-anchor="end">`) + `${f.name} ${f.y.toFixed(2)}</text>`;
   }
   const labels = [];
   for (const c of curves) {
@@ -104,7 +105,7 @@ function chart({curves, floors, xMax, yLow, yHigh, yName, width, height}) {
       mark(l.letters, x + 4, l.y, 5) +
       `<text class="label" x="${x + 13}" y="${l.y + 4}" style="fill:${l.color}">${l.letters.length > 8 ? l.letters.slice(0, 7) + '…' : l.letters}</text>`;
   }
-  return svg + '</svg>';
+  return svg + names + '</svg>';
 }
 
 // A small curve for each of some lists of layers, 0 to 1.
@@ -125,18 +126,17 @@ function spark(curves, xMax, title, width) {
 
 // The axis of a card: floors, the guess, what came out.
 function guessAxis({low, high, floors, guess, results, label, width}) {
-  const height = results ? 128 : 92, X = (x) => 24 + (width - 48) * (Math.max(low, Math.min(high, x)) - low) / (high - low);
+  const height = results ? 134 : 92, X = (x) => 24 + (width - 48) * (Math.max(low, Math.min(high, x)) - low) / (high - low);
   const base = 40, t = ticks(low, high, 8);
   let svg = `<svg class="chart" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(label)}">`;
   svg += `<line x1="24" x2="${width - 24}" y1="${base}" y2="${base}" stroke="var(--field)" stroke-width="2"/>`;
   for (const x of t.values) svg += `<line class="axis" x1="${X(x)}" x2="${X(x)}" y1="${base - 4}" y2="${base + 4}"/><text x="${X(x)}" y="${base + 24}" text-anchor="middle">${tidy(x, t.step)}</text>`;
   let lastEnd = -Infinity;
   for (const f of [...floors].sort((a, b) => a.y - b.y)) {
-    const x = X(f.y), up = x - lastEnd < 8 ? 10 : 24;
+    const x = X(f.y), half = f.name.length * 3.6 + 5, up = x - half < lastEnd ? 10 : 24;
     svg += `<line class="floor" x1="${x}" x2="${x}" y1="${up + 3}" y2="${base + 6}"/><text x="${x}" y="${up}" text-anchor="middle">${f.name}</text>`;
-    lastEnd = x + f.name.length * 7;
+    lastEnd = x + half;
   }
-  if (Number.isFinite(guess)) svg += `<path d="M${X(guess)} ${base} l-7 12 h14z" fill="var(--accent)"/><text x="${X(guess)}" y="${base + 44}" text-anchor="middle" style="fill:var(--accent);font-weight:700">your guess</text>`;
   if (results) {
     const row = spread(results.map((r) => ({...r, y: X(r.value)})), Math.min(54, (width - 64) / results.length), 30, width - 34);
     for (const r of row) {
@@ -145,6 +145,7 @@ function guessAxis({low, high, floors, guess, results, label, width}) {
         `<text x="${r.y}" y="${base + 85}" text-anchor="middle">${r.value.toFixed(2)}</text>`;
     }
   }
+  if (Number.isFinite(guess)) svg += `<path d="M${X(guess)} ${base} l-7 12 h14z" fill="var(--accent)"/><text x="${X(guess)}" y="${base + 44}" text-anchor="middle" style="fill:var(--accent);font-weight:700">your guess</text>`;
   return svg + '</svg>';
 }
 
@@ -167,7 +168,9 @@ function errorBars(groups, low, high, name) {
 
 // The block. A box is a button; the starred ones are what the variants change.
 function drawBlock() {
-  const box = (id, x, y, w, text, star) => `<g class="box${star ? ' star' : ''}" data-box="${id}" tabindex="0" role="button" aria-label="${escapeHtml(BOXES[id][0])}">` +
+  // a box's name begins with the text that one sees on it
+  const name = (id, text) => { const title = BOXES[id][0].replace(/ *\*$/, ''); return title.startsWith(text) ? title : `${text}: ${title}`; };
+  const box = (id, x, y, w, text, star) => `<g class="box${star ? ' star' : ''}" data-box="${id}" tabindex="0" role="button" aria-label="${escapeHtml(name(id, text))}">` +
     `<rect x="${x}" y="${y}" width="${w}" height="34" rx="8"/><text x="${x + w / 2}" y="${y + 22}" text-anchor="middle">${text}</text></g>` +
     (star ? `<text class="starred" x="${x + w + 4}" y="${y + 16}">*</text>` : '');
   const wire = (d) => `<path class="wire" d="${d}" marker-end="url(#tip)"/>`;

@@ -257,7 +257,10 @@ function setUpInside() {
   };
   maps.addEventListener('pointermove', point);
   maps.addEventListener('pointerdown', point);
-  new IntersectionObserver((entries) => { insideVisible = entries[entries.length - 1].isIntersecting; }).observe($('inside'));
+  new IntersectionObserver((entries) => { 
+    insideVisible = entries[entries.length - 1].isIntersecting;
+    if (insideVisible) insideSoon(true);                // the models may have trained on since
+  }).observe($('inside'));
   $('prompt').addEventListener('input', (event) => { writing.prompt = event.target.value; saveHash(); });
   $('temperature').addEventListener('change', (event) => {
     const t = Number(event.target.value);

@@ -98,7 +98,7 @@ const COLUMNS = () => ['Model', 'Step',
 function letterButtons(letters, label) {
   return `<span class="letters" role="group" aria-label="${label}">` + [...letters].map((l, i) =>
     `<button type="button" data-letter="${l}" data-layer="${i}" style="--c:var(--${l})" title="layer ${i + 1}: ${byLetter[l].name}; click, or type a letter, to change" ` +
-    `aria-label="layer ${i + 1}: ${byLetter[l].name}. Press for the next variant, or type its letter">${l}</button>`).join('') + '</span>';
+    `aria-label="${l}, layer ${i + 1}: ${byLetter[l].name}. Press for the next variant, or type its letter">${l}</button>`).join('') + '</span>';
 }
 
 function buildTable() {
@@ -396,6 +396,7 @@ function setUpLab() {
     showError('To train on a file, choose “A text of my own” and drop it on the field that appears.');
   });
   window.addEventListener('beforeunload', (event) => {
+    if (navigator.userActivation && !navigator.userActivation.hasBeenActive) return;     // nobody started it
     if ([...scheduler.groups].some((g) => g.running && g.models.some((m) => m.step && !m.finished))) event.preventDefault();
   });
   document.querySelector('.presets').addEventListener('click', (event) => {

@@ -84,11 +84,12 @@ function updateCards() {
     if (!card.needed.every((m) => m.done)) continue;
     card.done = true;
     button.textContent = 'Run again with the seed of the laboratory';
+    button.classList.remove('main');
     button.disabled = false;
     progress.textContent = '';
     const value = card.value(card.needed), off = value - card.guess, unit = card.reads === 'accuracy' ? '' : ' nats';
     const worst = card.id === 'worst' ? ` (${card.needed.filter((m) => m.accuracy < 0.5).map((m) => byLetter[m.letters[0]].name).join(' and ') || 'none'} stayed below 0.5)` : '';
-    const mixers = card.id !== 'skip' ? '' : ` Left out only the mixing of these two blocks, so that their second half stays: ${card.needed[0].skipMixers.toFixed(2)}.`;
+    const mixers = card.id !== 'skip' ? '' : ` With only the mixing of these two blocks left out (their second half stays), the loss is ${card.needed[0].skipMixers.toFixed(2)}.`;
     const verdict = Math.abs(off) < (unit ? 0.1 : 0.05) ? 'Very close.' : `It came out ${Math.abs(off).toFixed(2)}${unit} ${off > 0 ? 'higher' : 'lower'} than you guessed.`;
     box.querySelector('.outcome').innerHTML = `<p>Your guess ${card.guess.toFixed(2)}; measured <b>${value.toFixed(2)}</b>${worst}. ${verdict}${mixers} Seed ${card.needed[0].config.seed}.</p>` +
       (card.expect(card.needed, card.needed[0].info.floors) ? '' : '<p><b>This run came out differently from most:</b> the reason below does not explain it. Run it again with another seed, set in the laboratory, to see which result was chance.</p>') +
@@ -132,6 +133,7 @@ function setUpLesson() {
     lesson.models = [...lesson.trained.values()];
     button.disabled = true;
     button.textContent = 'Training …';
+    button.classList.add('main');
     button.closest('article').querySelector('.outcome').innerHTML = '';
     scheduler.next();
     cardsSoon();

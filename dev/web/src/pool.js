@@ -78,12 +78,12 @@ class Model {
   changed() { if (this.onchange) this.onchange(this); }
 
   // Some steps, up to the next validation, which follows at once.
-  async advance(milliseconds, atMost) {
+  async advance(milliseconds, atMost, atLeast) {
     await this.open();
     if (this.step >= this.total) return this.finish();
     const every = this.config.every, stop = Math.min(this.total, (Math.floor(this.step / every) + 1) * every,
       atMost ? this.step + atMost : Infinity);
-    const answer = await this.ask('run', {milliseconds, until: stop});
+    const answer = await this.ask('run', {milliseconds, until: stop, atLeast});
     for (const [step, loss, accuracy] of answer.steps) {
       this.steps.push(step);
       this.losses.push(loss);
@@ -166,7 +166,7 @@ const scheduler = {
     model.busy = true;
     this.busy++;
     try {
-      await model.advance(model.step ? QUANTUM : QUANTUM / 5);           // the first curve soon
+      await (model.step ? model.advance(QUANTUM) : model.advance(QUANTUM / 5, 0, 2));     // two points make a curve, soon
     } catch (error) {
       if (error.message !== 'closed') model.fail(error);
     }

@@ -7,7 +7,7 @@ const answers = {
     engine = makeEngine(wasm, files);
     return engine.start(words);
   },
-  run({milliseconds, until}) {
+  run({milliseconds, until, atLeast}) {
     const steps = [], begin = performance.now();
     let now = begin;
     do {
@@ -15,7 +15,7 @@ const answers = {
       steps.push([s.step, s.loss, s.accuracy, s.rate]);
       now = performance.now();
       if (s.step >= until) break;
-    } while (now - begin < milliseconds);
+    } while (now - begin < milliseconds || steps.length < (atLeast || 1));
     return {steps, took: now - begin, memory: engine.memoryBytes()};
   },
   validate: ({skip}) => engine.validate(skip),
