@@ -43,7 +43,7 @@ Map of this file
     11  command line and main
 
 Notation; a comment's own definition of a letter takes precedence
-    B   batch: sequences a step            V   vocabulary
+    B   sequences in a batch               V   vocabulary
     R   rows: the batch, then the anchors (rndembqk's and fixedseqqk's fixed sequences, 4.5) that
         later layers need; Rin: rows that enter a layer; Rmax: the first's; M: rows with own q, k
     T   positions in a sequence            N   = R*T or B*T, positions in all
@@ -64,7 +64,7 @@ One block, the Qwen2.5 decoder layer; the variants change only the two lines mar
        |            +-> Wk, bk -> k -+-> [QK-norm] -> [RoPE] --+   *  where q and k come from
        |            +-> Wv, bv -> v --------------------------(mix)   *  how they mix the values
        |                                                        |
-       +<------------------- Wo <------------------------- o <--+
+       +<------------------- Wo <------------------------- o <--+      (mlp: Wv follows the mix)
        |
        +-> RMSNorm -+-> Wgate -> SiLU -+
        |            +-> Wup -------- (times)
@@ -98,7 +98,7 @@ __declspec(dllimport) int __stdcall SetConsoleOutputCP(unsigned);
 #define mkdir(path, mode) mkdir(path)
 #define fsync(file) _commit(file)
 #define rename(from, to) (MoveFileExA(from, to, 9) ? 0 : (errno = EACCES))      // replaces, waits
-#define aligned_alloc(to, bytes) malloc(bytes)      // right, if slower
+#define aligned_alloc(to, bytes) malloc(bytes)      // not aligned: right, but slower
 #define sysconf(name) 0L        // not known; a lack of memory is noticed when it is allocated
 #define SIGHUP SIGBREAK
 __attribute__((constructor)) static void begin(void) {      // binary files; a UTF-8 console
@@ -120,11 +120,10 @@ static void omp_set_num_threads(int n) { (void)n; }
 #elif __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "this machine is big-endian: no other could read its files, and it would misread theirs"
 #elif FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
-#error "float arithmetic would be rounded otherwise than float: on x86 add -msse2 -mfpmath=sse"
+#error "this compiler computes float in a wider type: on x86 add -msse2 -mfpmath=sse"
 #endif
-typedef float float32;      // 4 bytes on disk, also where the tests make every float a double to
-#ifdef ATTNVAR_DOUBLE       // compare gradients with finite differences: no code assumes 4 bytes
-#define float double
+#ifdef ATTNVAR_DOUBLE           // The tests compare gradients with finite differences in double,
+#define float double            // so no code here may assume that a float has 4 bytes.
 #endif
 
 // ------------------------------------------------------------------------------------------------
@@ -133,14 +132,14 @@ typedef float float32;      // 4 bytes on disk, also where the tests make every 
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
-// Where part p of n things begins, of `parts`; it ends where the next one's begins.
+// Where part p of n things begins, of `parts`. Part p + 1 begins where part p ends.
 static int share(int n, int p, int parts) { return (int)((long long)n * p / parts); }
 
 #ifndef PROGRAM                 // the programs in dev/tools include this file under their own names
 #define PROGRAM "train_attnvar"
 #endif
 
-// Every error of the user's making ends here: what was found, what is expected, what to run.
+// Every error ends here. A message says: what was found, what is expected, what to run.
 static _Noreturn void fail(const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -337,9 +336,8 @@ static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
         pack(panels + (size_t)j * K, transpose(view(b, 0, j)), min_int(NR, N - j), K, NR);
 }
 
-// One tile: m <= MR rows, of nv vecs each, of c = c0 + a b. a (m,K) is read through its strides
-// (rows beyond m repeat the last), b is a packed panel (K,NR). c0 is NULL (zero) or a matrix whose
-// row stride is ldc0.
+// One tile of c = c0 + a b: MR rows of nv vecs each. a (m,K) is read through its strides; rows
+// beyond m repeat the last. b is a packed panel (K,NR). c0 is NULL (zero) or has row stride ldc0.
 static INLINE void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, int m,
                         const float *restrict b, int K, int nv) {
     vec acc[MR][NV] = {{(vec){0}}};
@@ -378,7 +376,8 @@ static void edge_tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
 #define COUNT_FLOPS(n) ((void)0)
 #endif
 
-// Made by make_work(): two blocks of b; then, for each thread, GROUP panels of a.
+// Made by make_work(): two blocks of b (weight_gradient keeps sums in the second); then, for each
+// thread, GROUP panels of a.
 static float *panels;
 
 // c (M,N) = c0 + a b by the calling thread. b is packed; only its first K rows, of depth, are used.
@@ -418,8 +417,8 @@ static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
 }
 
 // c is divided into a grid of at most `count` units of whole tiles, all of one size but the last.
-// Returns the size that costs least: its multiply-adds, the rows of a to pack, the columns of b to
-// read.
+// Returns the size of the least cost: multiply-adds, rows of a to copy, columns of b to read. The
+// weights 16 and 4 were chosen by measurement, like the bounds in matmul.
 typedef struct { int down, across; } Unit;
 static Unit unit_size(int M, int N, int count) {
     Unit best = {0, 0};
@@ -469,7 +468,8 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
 // Argument order, everywhere: outputs, inputs, weights, dimensions; a backward function takes first
 // the gradients that it computes, then the upstream gradient, then the forward function's inputs.
 // Gradients of activations are assigned (=). Gradients of parameters, and of tensors with several
-// readers (the residual stream), are accumulated (+=). Of section 2 only c = c0 + a b is needed.
+// readers (the residual stream), are accumulated (+=). Of section 2 only c = c0 + a b is needed,
+// but for the parallel part of weight_gradient.
 // ------------------------------------------------------------------------------------------------
 
 enum { LANES = 16 };        // partial sums of a reduction. Their order is fixed here, so that a
@@ -538,8 +538,8 @@ static void linear_forward(float *y, const float *x, const float *w, const float
     matmul(y, O, b, 0, rows(x, I), transposed(w, I), (int)N, O, I);
 }
 
-// dw += dy' x. A small dw has too few tiles for many threads; then (a first reader may skip it)
-// they divide the positions, too: blocks of KC are multiplied apart and added in matmul's order.
+// dw += dy' x. A small dw has too few tiles for many threads; then they divide the positions, too:
+// blocks of KC are multiplied apart and added in matmul's order. Skip that at a first reading.
 static void weight_gradient(float *dw, const float *dy, const float *x, int N, int I, int O) {
     int blocks = (N + KC - 1) / KC, across = whole_panels(I), nt = omp_get_max_threads();
     float *sums = panels + BLOCK;                       // (blocks,O,I)
@@ -818,8 +818,8 @@ FOR_TESTS static void attention_plain_backward(float *dq, float *dk, float *dv, 
 // as arguments: the weights of a row (Weigh), and M, the number of maps. Mat, multiply() and panels
 // are section 2's.
 
-// A row of n scores x = q.k (not scaled) becomes z_i A_ij, in place, and stat[1] = 1/z_i: o is
-// divided by z_i, dh products a row, instead of the n weights. stat[0] is the maximum, if any.
+// A row of n scores x = q.k (not scaled) becomes z_i A_ij, in place, and stat[1] = 1/z_i. To divide
+// o by z_i costs dh products; to divide the weights would cost n. stat[0]: the maximum, if any.
 typedef void (*Weigh)(float *x, float *stat, float s, int n);
 // Scores x become weights A again, and dA becomes the gradient of q.k, both in place; c = c_i.
 typedef void (*WeighBackward)(float *x, float *da, const float *stat, float c, float s, int n);
@@ -926,10 +926,10 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int r = 0; r < m.M; r++) {
         for (int kv = 0; kv < m.NKV; kv++) {
-            for (int h = kv * group; h < (kv + 1) * group; h++)
-            for (int i0 = (blocks - 1) * QB; i0 >= 0; i0 -= QB) {
-                bool add = h > kv * group || i0 < (blocks - 1) * QB;
+            for (int b = 0; b < group * blocks; b++) {              // blocks of each query head
+                int h = kv * group + b / blocks, i0 = (blocks - 1 - b % blocks) * QB;
                 int n = min_int(QB, m.T - i0), keys = i0 + n, ld = whole_panels(keys);
+                bool add = b > 0;
                 int first = r * served, last = first + served - 1;
                 const Work *mine = &work[omp_get_thread_num()];
                 float *map = mine->map, *dmap = mine->dmap;
@@ -1119,7 +1119,7 @@ static void nonapprox_scan(float *o, float *stat, const float *v, int r, int h, 
         float a = gate[0] = new / Z, b = gate[1] = old / Z;
         const float *vi = v + at(r, i, h / (m->NH / m->NKV), m, m->NKV);
         float *oi = o + at(r, i, h, m, m->NH);
-        const float *before = i ? oi - (size_t)m->NH * m->dh : vi;      // b_0 = 0: not used
+        const float *before = i ? oi - (size_t)m->NH * m->dh : vi;      // b_0 = 0 cancels it
         for (int c = 0; c < m->dh; c++) oi[c] = b * before[c] + a * vi[c];
     }
 }
@@ -1148,7 +1148,7 @@ static void nonapprox_forward(float *o, float *stat, const float *q, const float
     }
 }
 
-// Head h of row r: dv, and dx_j in dq's first channel. P (dh) is scratch.
+// Head h of row r: writes dv, and leaves dx_j in dq's first channel. P (dh) is scratch.
 static void nonapprox_scan_backward(float *dq, float *dv, float *P, const float *g, const float *o,
                                     const float *stat, const float *v, int r, int h,
                                     const Mix *m) {
@@ -1158,7 +1158,7 @@ static void nonapprox_scan_backward(float *dq, float *dv, float *P, const float 
     for (int j = m->T - 1; j >= 0; j--) {
         size_t at_q = at(r, j, h, m, m->NH), at_k = at(r, j, h / (m->NH / m->NKV), m, m->NKV);
         const float *gate = stat + stat_at(r, j, h, m), *gj = g + at_q, *vj = v + at_k;
-        const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;    // b_0 = 0: not used
+        const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;    // b_0 = 0 cancels it
         float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0, *dvj = dv + at_k;
         float lane[LANES] = {0};
         // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
@@ -1473,7 +1473,8 @@ static void declare_tensors(Model *m) {
         L->wo = add_tensor(m, MATRIX, C, C, l, "self_attn.o_proj.weight");
         L->q.gain = c->qk_norm ? add_tensor(m, GAIN, 1, dh, l, "self_attn.q_norm.weight") : NULL;
         L->k.gain = c->qk_norm ? add_tensor(m, GAIN, 1, dh, l, "self_attn.k_norm.weight") : NULL;
-        if (c->kind[l] == MLP) L->q.gain = L->k.gain = NULL;    // not used: q and k do not meet
+        if (c->kind[l] == MLP) L->q.gain = L->k.gain = NULL;    // declared for equal counts; q and
+                                                                // k do not meet
         L->norm2 = add_tensor(m, GAIN, 1, C, l, "post_attention_layernorm.weight");
         L->wgate = add_tensor(m, MATRIX, F, C, l, "mlp.gate_proj.weight");
         L->wup = add_tensor(m, MATRIX, F, C, l, "mlp.up_proj.weight");

@@ -14,6 +14,7 @@
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Wkeyword-macro"      // float as double
 #endif
+typedef float float32;          // of answers; below, every float of the program is a double
 #define PROGRAM "exercise"
 #define ATTNVAR_NO_MAIN
 #define ATTNVAR_DOUBLE
