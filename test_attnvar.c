@@ -2338,6 +2338,10 @@ static void test_utf8(void) {
         ok &= strcmp(out.s, cases[i][1]) == 0;
         free(out.s);
     }
+    Text cut = {0};
+    text_utf8(&cut, "\xc3\xa9", 1, false);          // the text ends within a character
+    ok &= strcmp(cut.s, "\xef\xbf\xbd") == 0;
+    free(cut.s);
     check(ok, "utf-8", "whole, cut short, overlong, surrogates, too large, control characters");
 }
 

@@ -1916,7 +1916,7 @@ static void zero_gradients(Model *m) {
 // --data is one of these:
 //   - shards of tokens as llm.c writes them: a header of 256 int32 (magic, version, count, zeros),
 //     then the tokens. Magic 20240520, version 1: uint16; magic 20240801, version 7: uint32;
-//   - any other file: its bytes, vocabulary 256, so that no tokenizer is needed;
+//   - any other text: its bytes, vocabulary 256, so that no tokenizer is needed;
 //   - the word recall: no file but a task, made up as it is read (see recall_sequence).
 // Several files form one stream. They stay on disk: a window is read when it is needed, and every
 // token is checked whenever it is read.
@@ -1984,7 +1984,7 @@ static bool is_binary(const unsigned char *head, size_t n) {
     return controls > n / 20;
 }
 
-// Opens a file that was given with this option.
+// Opens a file; option: how an error names it.
 static void shard_open(Shard *s, const char *path, const char *option) {
     unsigned char head[512];
     int32_t header[3] = {0};                    // magic, version, count
@@ -2024,7 +2024,7 @@ static void expect_one_kind(const Shard *a, const Shard *b) {
         fail("%s holds %s and %s holds %s: expected one kind", a->path, a->kind, b->path, b->kind);
 }
 
-// Opens the files whose names are the lines of `files`, given with this option.
+// Opens the files whose names are the lines of `files`; option: how an error names them.
 static void data_open(Data *d, const char *files, const char *option) {
     char *line = strcpy(allocate(strlen(files) + 1, "names"), files);
     *d = (Data){0};
@@ -2260,8 +2260,8 @@ static void text_utf8(Text *t, const char *s, size_t n, bool json) {
     }
 }
 
-// An entry of a file. The model's file holds its tensors, then its anchors; the other one holds the
-// moments. After the last entry comes one of 0 bytes.
+// An entry of a file. The model's file holds its tensors, then its anchors; the optimizer's file
+// holds the moments. An entry of 0 bytes ends the list.
 typedef struct {
     char name[96];
     const char *type;           // of the elements, 4 bytes each; 8 in the tests' double build
@@ -2336,7 +2336,7 @@ static void header_close(Header *h) {
     *h = (Header){0};
 }
 
-// Opens the file and reads its header. NULL, or what is wrong.
+// Opens the file and reads its header. Returns NULL, or the error.
 static const char *header_open(Header *h, Path path) {
     uint64_t length = 0;
     *h = (Header){.path = path, .file = open_file(path.s, "rb")};
@@ -2525,7 +2525,8 @@ typedef struct {
 
 typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: texts, a line each
 
-// A checkpoint keeps all options but the FREE ones. --init takes MODEL from it, --resume takes all.
+// A checkpoint keeps all options but the FREE ones. --resume takes all of them, --init the MODEL
+// options and, unless they are given, --seq and --layout.
 // MODEL, and when resuming RUN, must then stay as they are; PLAN may be given anew; NAME may be
 // another name for the same content.
 typedef enum { MODEL, RUN, PLAN, NAME, FREE } Keeper;
@@ -2552,7 +2553,7 @@ static const Option options[] = {
     {"vocab", INT, MODEL, AT(c.vocab), 2, 1 << 22, "vocabulary [what the data needs]"},
     {"seq", INT, RUN, AT(c.seq), 1, 1 << 20, "positions in a sequence"},
     {"batch", INT, RUN, AT(c.batch), 1, 65536, "sequences in a batch"},
-    {"accumulate", INT, RUN, AT(accumulate), 1, 65536, "batches a step, whose gradients are added"},
+    {"accumulate", INT, RUN, AT(accumulate), 1, 65536, "batches a step; gradients are averaged"},
     {"qk-norm", FLAG, MODEL, AT(c.qk_norm), 0, 1, "RMSNorm on each head's q and k, as in Qwen3"},
     {"untied", FLAG, MODEL, AT(c.untied), 0, 1, "a head of its own instead of the embedding table"},
     {"rope-base", REAL, MODEL, AT(c.rope_base), 1, 1e9, "RoPE's base; Qwen2.5 has 1e6"},
@@ -2823,7 +2824,7 @@ static Checkpoint *checkpoint_open(const char *dir) {
     return k;
 }
 
-// The differences from the checkpoint's settings as text, or NULL; one not allowed ends the run.
+// The differences from the checkpoint's settings as text, or NULL. A forbidden one ends the run.
 static const char *changes(const Settings *s) {
     char number[2][32];
     Text t = {0};
@@ -3057,10 +3058,10 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
                  "they are: %s FILE", s->out, i ? "validation" : "training", k->state.content[i],
                  now.content[i], i ? "--val" : "--data");
     if (k->state.step > s->steps)
-        fail("%s: step %d is done, --steps %d is less", s->out, k->state.step, s->steps);
+        fail("%s: step %d is done, --steps %d is less: give more", s->out, k->state.step, s->steps);
     Header optim;
     Text whole = header_text(&k->plan, true, k->metadata.s);
-    int killed = 0;                                             // between two renames
+    int killed = 0;                                 // the save was cut between two renames
     for (; killed < 2; killed++) {
         if (!header_open(&optim, path_in(s->out, run_files[OPTIM], killed ? ".tmp" : "")) &&
             header_is(&optim, &whole)) break;

@@ -641,10 +641,8 @@ def settings(words):
         s.val = None
     for name, value in given.items():
         setattr(s, name.replace("-", "_"), value)
-    if s.resume and not s.out:
-        fail("--resume wants to know which run: --out DIR")
-    if s.resume and (s.force or s.init):
-        fail("--resume goes on with a run, --force and --init start another: give one")
+    if s.resume and (not s.out or s.force or s.init):
+        fail("--resume needs --out DIR, and neither --force nor --init, which start another run")
     s.given, s.kept, s.state, s.changes = given, None, None, []
     own = "attn" in given or "layout" in given
     if s.resume or s.init:
