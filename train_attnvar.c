@@ -2491,6 +2491,10 @@ static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes,
 
 // ------------------------------------------------------------------------------------------------
 // 11  Command line and main
+//
+// In this order: the options, one table from which everything about them follows; settings(), which
+// puts them together with a checkpoint's; the data, and the report that is printed first; the
+// folder of --out: its lock, its log, restore() and save(); train() and main().
 // ------------------------------------------------------------------------------------------------
 
 // Row 0 names the options to which a size gives values. The last four sizes are the paper's, whose
@@ -2683,7 +2687,7 @@ static _Noreturn void print_help(void) {
 // Sets the options that are given as --name value or --name=value; the last of a name counts. Only
 // --data and --val may be repeated, and more files may follow the first.
 static void parse(Settings *s, int argc, char **argv) {
-    static Text files[OPTIONS];                     // of --data and --val, a line each
+    static Text files[OPTIONS];     // of --data and --val, a line each; the settings point into it
     for (int i = 0; i < OPTIONS; i++) files[i].n = 0;
     for (int i = 1; i < argc; i++) {
         char *word = argv[i], *value = strchr(word, '=');
@@ -2845,7 +2849,7 @@ static const char *changes(const Settings *s) {
 // the command line gives, then what follows from these.
 static void settings(Settings *s, int argc, char **argv) {
     *s = defaults();
-    parse(s, argc, argv);                           // to learn what to begin with
+    parse(s, argc, argv);                           // for --size, --data, --out; the whole below
     if (s->resume && (!s->out || s->force || s->init))
         fail("--resume needs --out DIR, and neither --force nor --init, which start another run");
     bool recall = s->data && strcmp(s->data, "recall") == 0, own_layers = s->attn || s->layout;
