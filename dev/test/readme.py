@@ -97,17 +97,17 @@ def check_output(text, printed, last_step):
 
 
 def check_table(text):
-    """The rows | `variant` | ... | uniform | even | skip | against results.csv."""
+    """The rows | `variant` | ... | uniform | even | skip, of bytes and of tokens | against results.csv."""
     with open(os.path.join(ROOT, "dev/experiments/results/results.csv"), encoding="utf-8") as f:
         rows = [r for r in csv.DictReader(f) if r["task"] == "text" and r["size"] == "tiny" and
-                r["layers"] == "4" and r["kv_heads"] == "4" and r["qk_norm"] == "0" and
-                not r["vocab"]]
+                r["layers"] == "4" and r["kv_heads"] == "4" and r["qk_norm"] == "0"]
     with open(os.path.join(ROOT, "train_attnvar.c"), encoding="utf-8") as f:
         names = re.findall(r'^ *\{"(\w+)", *\'[A-Z]\'', f.read(), re.M)
     result(len(names) == 7, "the table of variants in train_attnvar.c", "found %s" % names)
 
-    def mean(attn, layout, column, error):
-        values = [float(r[column]) for r in rows if r["attn"] == attn and r["layout"] == layout]
+    def mean(vocab, attn, layout, column, error):
+        values = [float(r[column]) for r in rows
+                  if r["vocab"] == vocab and r["attn"] == attn and r["layout"] == layout]
         n, m = len(values), sum(values) / max(1, len(values))
         if n < 2:
             return ""
@@ -116,9 +116,10 @@ def check_table(text):
 
     for name in names:
         line = re.search(r"^\| \[`%s`\].*$" % name, text, re.M)
-        found = [cell.strip() for cell in line[0].strip("|").split("|")][-3:] if line else None
-        expected = [mean(name, "uniform", "val_loss", True), mean(name, "even", "val_loss", True),
-                    mean(name, "even", "skip_blocks", False)]
+        found = [cell.strip() for cell in line[0].strip("|").split("|")][-6:] if line else None
+        expected = [mean(vocab, name, *cell) for vocab in ("", "1024")
+                    for cell in (("uniform", "val_loss", True), ("even", "val_loss", True),
+                                 ("even", "skip_blocks", False))]
         result(found == expected, "README's table, " + name, "%s; results.csv: %s" % (found, expected))
 
 
