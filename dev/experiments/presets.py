@@ -69,8 +69,8 @@ def sizes():
     except (OSError, subprocess.CalledProcessError):
         raise Refused("no ./train_attnvar that runs: build it with make train_attnvar tools"
                       ) from None
-    head, *lines = text[text.index("--size NAME"):].splitlines()
-    names = head.split()[2:]
+    _, head, *lines = text[text.index("--size NAME"):].splitlines()
+    names = head.split()[1:]
     return {line.split()[0]: dict(zip(names, map(float, line.split()[1:])))
             for line in lines if line.strip()}
 
