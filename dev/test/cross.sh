@@ -147,8 +147,8 @@ native() {      # native [RUNNER]: builds, tests, trains
     ok="$gradient gradients, $golden golden vectors, $losses"
 }
 threads() {
-    try "two threads" $runner ./train_attnvar$suffix $small $texts --steps 2 --threads 2 --out two
-    try "one thread" $runner ./train_attnvar$suffix $small $texts --steps 2 --threads 1 --out one
+    try "two threads" $runner ./train_attnvar$suffix $small $texts --steps 6 --threads 2 --out two
+    try "one thread" $runner ./train_attnvar$suffix $small $texts --steps 6 --threads 1 --out one
     try "two threads: other weights" cmp one/model.safetensors two/model.safetensors
     losses="$losses, two threads as one"
 }
