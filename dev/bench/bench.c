@@ -33,7 +33,7 @@ enum { MAX_REPEATS = 99, MAX_ROUNDS = 999 };
 // ---- the options -------------------------------------------------------------------------------
 
 static struct {
-    bool gemm, steps, mixers, memory, torch;    // the parts to run
+    bool gemm, steps, scaling, mixers, memory, torch;   // the parts to run
     bool quick, selftest;
     int repeats, threads;                       // 0: not given
     const char *sizes;                          // a list with commas; NULL: all
@@ -669,6 +669,76 @@ static void growth_part(void) {
     }
 }
 
+// ---- more threads --------------------------------------------------------------------------------
+
+enum { CHAINS = 12, THREAD_COUNTS = 12 };
+
+// Multiply-adds in registers, nothing else: what the cores can do at once. GFLOP/s.
+static double fma_gflops(int threads, double least) {
+    double start = seconds(), flops = 0;
+    do {
+        #pragma omp parallel num_threads(threads) reduction(+ : flops)
+        {
+            enum { TIMES = 200000 };
+            volatile float quarter = 0.25f, kept[VL];
+            vec x[CHAINS] = {{0}}, f = x[0] + quarter;
+            for (int i = 0; i < CHAINS; i++) x[i] += (float)i;      // else they would be one chain
+            for (int k = 0; k < TIMES; k++) {
+                #pragma GCC unroll 12
+                for (int i = 0; i < CHAINS; i++) x[i] = x[i] * f + f;
+            }
+            for (int i = 1; i < CHAINS; i++) x[0] += x[i];
+            for (int l = 0; l < (int)VL; l++) kept[l] = ((float *)x)[l];    // so all are computed
+            (void)kept;
+            flops += 2.0 * TIMES * CHAINS * VL;
+        }
+    } while (seconds() - start < least);
+    return 1e-9 * flops / (seconds() - start);
+}
+
+// Steps of standard with 1, 2, 4, .. threads, in turns with the bare loop.
+static void scaling_part(void) {
+    static double rate[THREAD_COUNTS][MAX_REPEATS], bare[THREAD_COUNTS][MAX_REPEATS];
+    int counts[THREAD_COUNTS], n = 0, most = opt.threads;
+    for (int t = 1; t < most && n < THREAD_COUNTS - 1; t *= 2) counts[n++] = t;
+    counts[n++] = most;
+    printf("\nStandard's steps with more threads, and a loop of multiply-adds in registers\n"
+           "%-6s %7s %9s %9s %7s %9s %7s\n", "size", "threads", "tokens/s", "over 1", "loop",
+           "over 1", "ratio");
+    for (int i = 0; i < CASES; i++) {
+        if (!listed(opt.sizes ? opt.sizes : "10m", cases[i].name)) continue;
+        Config c = config_of(&cases[i], STANDARD, cases[i].seq, cases[i].batch);
+        Trainee t;
+        trainee_open(&t, &c);
+        trainee_step(&t);
+        for (int round = 0; round < opt.repeats; round++)
+            for (int k = 0; k < n; k++) {
+                double least = opt.selftest ? 0 : 0.2;
+                omp_set_num_threads(counts[k]);
+                bare[k][round] = fma_gflops(counts[k], least);
+                int steps = 0;
+                double start = seconds();
+                do trainee_step(&t), steps++;
+                while (seconds() - start < 2 * least);
+                rate[k][round] = (double)steps * c.batch * c.seq / (seconds() - start);
+            }
+        for (int k = 0; k < n; k++) {
+            double ours[MAX_REPEATS], loop[MAX_REPEATS], ratio[MAX_REPEATS];
+            for (int r = 0; r < opt.repeats; r++) {
+                ours[r] = rate[k][r] / rate[0][r], loop[r] = bare[k][r] / bare[0][r];
+                ratio[r] = ours[r] / loop[r];
+            }
+            printf("%-6s %7d %9.0f %9.2f %7.0f %9.2f %7.2f\n", cases[i].name, counts[k],
+                   median(rate[k], opt.repeats), median(ours, opt.repeats),
+                   median(bare[k], opt.repeats), median(loop, opt.repeats),
+                   median(ratio, opt.repeats));
+            fflush(stdout);
+        }
+        trainee_close(&t);
+    }
+    omp_set_num_threads(most);
+}
+
 // ---- the mixers --------------------------------------------------------------------------------
 
 enum { LENGTHS = 6, MIX_TOKENS = 8192 };
@@ -1024,6 +1094,7 @@ static const char help[] =
     "  --memory         peak memory of a step, by size\n"
     "  --gemm           the matrix product beside OpenBLAS's\n"
     "  --steps          whole training steps, by size and variant\n"
+    "  --scaling        steps with 1, 2, 4, .. threads beside bare multiply-adds; only if named\n"
     "  --mixers         the mixers alone, by variant and length\n"
     "  --torch          steps beside PyTorch's, eager and compiled, if a python3 can import torch\n"
     "options:\n"
@@ -1031,7 +1102,7 @@ static const char help[] =
     "  --selftest       everything once, too short to mean anything: does it still work?\n"
     "  --repeats N      rounds, of which medians are taken (5; 3 with --quick)\n"
     "  --threads N      threads, of every side (OMP_NUM_THREADS, else all)\n"
-    "  --sizes A,B      of tiny, small, 10m, 70m, 160m (all; --torch: tiny,10m)\n"
+    "  --sizes A,B      of tiny, small, 10m, 70m, 160m (all; --torch: tiny,10m; --scaling: 10m)\n"
     "  --variants A,B   of --steps (all)\n"
     "  --seq N, --batch N   of --steps and --peak (the size's own)\n"
     "  --openblas FILE  its shared library (searched under its usual names)\n"
@@ -1093,7 +1164,7 @@ static bool set_value(const char *name, const char *value) {
 static void parse_options(int argc, char **argv) {
     const struct { const char *name; bool *flag; } flags[] = {
         {"--memory", &opt.memory}, {"--gemm", &opt.gemm}, {"--steps", &opt.steps},
-        {"--mixers", &opt.mixers}, {"--torch", &opt.torch}, {"--quick", &opt.quick},
+        {"--scaling", &opt.scaling}, {"--mixers", &opt.mixers}, {"--torch", &opt.torch}, {"--quick", &opt.quick},
         {"--selftest", &opt.selftest}};
     size_t count = sizeof flags / sizeof *flags, f;
     opt.program = argv[0];
@@ -1110,7 +1181,7 @@ static void parse_options(int argc, char **argv) {
     if (!opt.repeats) opt.repeats = opt.selftest ? 1 : opt.quick ? 3 : 5;
     if (opt.selftest && !opt.sizes) opt.sizes = "tiny";
     if (opt.quick) opt.gemm = opt.steps = true;
-    if (!(opt.memory || opt.gemm || opt.steps || opt.mixers || opt.torch))
+    if (!(opt.memory || opt.gemm || opt.steps || opt.scaling || opt.mixers || opt.torch))
         opt.memory = opt.gemm = opt.steps = opt.mixers = opt.torch = true;
 }
 
@@ -1151,6 +1222,7 @@ int main(int argc, char **argv) {
     if (opt.steps) steps_part(ratios, began + (opt.quick ? 42 : 1e9));
     bool growing = opt.selftest || (!opt.quick && listed(opt.sizes, "10m"));
     if (opt.steps && growing && !opt.variants && !opt.seq) growth_part();
+    if (opt.scaling) scaling_part();
     if (opt.mixers) growth = mixers_part();
     if (opt.torch) torch_part(torch);
     free_work(opt.threads);

@@ -92,6 +92,19 @@ def check_programs():
 
 # ---- running here --------------------------------------------------------------------------------
 
+def gpus():
+    """The GPUs to share out, by the names that CUDA_VISIBLE_DEVICES takes; [None]: none is known."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name] or [None]
+    try:
+        listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                universal_newlines=True).stdout
+    except OSError:
+        return [None]
+    return listed.split() or [None]
+
+
 class Sweep:
     """Calls --one for the runs that are left, some side by side."""
 
@@ -101,8 +114,11 @@ class Sweep:
             os.cpu_count() or 1
         shared = [presets.SIDE_BY_SIDE[run["settings"]["size"]] for run in runs
                   if run["settings"]["engine"] == "torch"]      # runs that share a GPU
-        self.jobs = min(o.jobs or min(shared + [self.cores]), len(runs))
+        self.gpus = gpus() if shared else [None]
+        beside = min(shared) * len(self.gpus) if shared else self.cores
+        self.jobs = min(o.jobs or min(beside, self.cores), len(runs))
         self.children = {}                  # process -> run
+        self.places = {}                    # process -> its GPU
         self.interrupted = 0
 
     def on_signal(self, number, frame):
@@ -120,12 +136,16 @@ class Sweep:
     def launch(self, run):
         threads = self.o.threads or max(1, self.cores // self.jobs)
         onerun.prepare(self.o.folder, run)
+        busy = [self.places[child] for child in self.children]
+        gpu = min(self.gpus, key=busy.count)
+        place = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
         child = subprocess.Popen(
             [sys.executable, os.path.abspath(__file__), "--folder", self.o.folder, "--threads",
              str(threads), "--one", run["name"]],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=dict(os.environ, **{onerun.PARENT: str(os.getpid())}), start_new_session=True)
-        self.children[child] = run
+            env=dict(os.environ, **{onerun.PARENT: str(os.getpid())}, **place),
+            start_new_session=True)
+        self.children[child], self.places[child] = run, gpu
         self.shown.started(run["name"])
         if self.interrupted:                # by a signal that came before the child was known
             child.terminate()

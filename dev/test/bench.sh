@@ -30,6 +30,10 @@ keys gemm_vs_openblas step_10m_vs_sgemm step_tiny_vs_sgemm nonapprox_8192_vs_512
 keys gemm_vs_openblas step_10m_vs_sgemm step_tiny_vs_sgemm -- --selftest --quick --sizes tiny
 keys nonapprox_8192_vs_512 -- --selftest --mixers --threads 3
 
+# with more threads: a row for each count
+rows=$("$program" --selftest --scaling --threads 3 --sizes tiny | awk '$1 == "tiny" && $3 > 0 && $5 > 0 { printf "%s ", $2 }')
+if [ "$rows" = "1 2 3 " ]; then result yes; else result no "--scaling measures 1, 2, 3 threads" "$rows"; fi
+
 # what the self-test can measure without other libraries is a number
 case $("$program" --selftest --mixers) in
     *"nonapprox_8192_vs_512: n/a"*) result no "the mixers are measured" "n/a" ;;
