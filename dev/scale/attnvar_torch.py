@@ -19,7 +19,7 @@ Options of its own:
                     validation and nonapprox's scores stay float32
     --compile       torch.compile fuses each block, the loss and AdamW
 
-On one GPU a step is recorded as a CUDA graph and replayed. Losses are fetched when they are shown
+On a GPU a step is recorded as a CUDA graph and replayed. Losses are fetched when they are shown
 or saved, so a step that is not finite ends the run at the next line of progress.
 With torchrun every process takes its rows of each batch (no more processes than --batch); gradients
 are summed, so N processes train as one does. Needs Python 3.8 and torch 1.13 or later.
@@ -361,6 +361,12 @@ def my_rows(B):
     return slice(B * RANK // RANKS, B * (RANK + 1) // RANKS)
 
 
+def meet(device):
+    """Returns when all processes are here. (barrier() would have to guess the device.)"""
+    if RANKS > 1:
+        dist.all_reduce(torch.zeros(1, device=device))
+
+
 @torch.no_grad()
 def evaluate(model, val, windows, skip=None):
     """(loss, accuracy) over the first windows, in float32 (double if the model is)."""
@@ -409,7 +415,7 @@ def sample(model, prompt, n, seed, temperature=0.8):
 # ---- training ------------------------------------------------------------------------------------
 
 class Launch:
-    """A function without arguments. On one GPU it is recorded after three trials and replayed as a
+    """A function without arguments. On a GPU it is recorded after three trials and replayed as a
     whole, since small kernels run faster than Python starts them."""
 
     def __init__(self, function, recorded):
@@ -422,7 +428,8 @@ class Launch:
                     function()
             torch.cuda.current_stream().wait_stream(side)
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, stream=side):
+            # thread_local: NCCL's own thread may go on asking the GPU
+            with torch.cuda.graph(self.graph, stream=side, capture_error_mode="thread_local"):
                 function()
             self.call = self.graph.replay
 
@@ -437,16 +444,17 @@ class Trainer:
         self.rows, self.scored = rows, s.batch * (data.pairs or T) * s.accumulate
         self.batch = torch.zeros(2, rows.stop - rows.start, T, dtype=torch.int64, device=device)
         self.k = torch.ones(3, device=device, dtype=model.store.dtype)
-        self.loss = torch.zeros((), device=device, dtype=model.store.dtype)
+        self.shared = torch.zeros(2, device=device, dtype=model.store.dtype)    # loss, interrupted
+        self.loss = self.shared[0]
         self.report, self.kept = None, []
         self.interrupted, self.began = 0, time.monotonic()
-        recorded = recorded and device.type == "cuda" and RANKS == 1
+        recorded = recorded and device.type == "cuda"
         before = model.store.clone() if recorded else None
         self.add_batch = Launch(self._add_batch, recorded)
         self.update = Launch(self._update, recorded)
         if recorded:
             model.store.copy_(before)
-            self.loss.zero_()
+            self.shared.zero_()
 
     def _add_batch(self):
         loss = self.model.losses(*self.batch)[0].sum() / self.scored
@@ -456,20 +464,13 @@ class Trainer:
     @torch.no_grad()
     def _update(self):
         w, g, m, v = self.model.store
-        if RANKS > 1:
-            stop = torch.full_like(self.loss, float(self.interrupted))
-            shared = torch.stack([self.loss, stop])
-            dist.all_reduce(shared)
-            dist.all_reduce(g)
-            self.loss.copy_(shared[0])
         norms = torch.stack(torch._foreach_norm(list(self.model.g.values())))
         norm = norms.double().square().sum().sqrt().to(norms)
         self.model.adamw(w, g, m, v, self.model.decays, norm, *self.k, self.s.beta1, self.s.beta2,
                          self.s.clip)
         g.zero_()
-        stop = shared[1] if RANKS > 1 else torch.zeros_like(norm)
-        self.report = torch.cat([torch.stack([self.loss, norm, stop]), norms])
-        self.loss.zero_()
+        self.report = torch.cat([torch.stack([self.loss, norm, self.shared[1]]), norms])
+        self.shared.zero_()
 
     def step(self, t, rng):
         lr = learning_rate(self.s, t - 1)
@@ -477,6 +478,10 @@ class Trainer:
             for to, x in zip(self.batch, self.data.training_batch(rng, self.s.batch, self.s.seq)):
                 to.copy_(x[self.rows])
             self.add_batch.call()
+        if RANKS > 1:                           # between the two recordings: it waits for others
+            self.shared[1] = float(self.interrupted)
+            dist.all_reduce(self.shared)
+            dist.all_reduce(self.model.store[1])
         self.k.copy_(torch.tensor(coefficients(self.s, t, lr), dtype=self.k.dtype))
         self.update.call()
         self.kept.append((t, lr, self.report.clone()))
@@ -545,8 +550,7 @@ def train(model, s, data, val):
         if stopped:
             say(f"\ninterrupted after step {step}, " + (f"saved in {s.out}; to go on: --out "
                 f"{shlex.quote(s.out)} --resume" if s.out else "without --out nothing is saved"))
-            if RANKS > 1:
-                dist.barrier()                  # a process that ends may take the others with it
+            meet(model.store.device)            # a process that ends may take the others with it
             sys.exit(128 + stopped)
         trainer.began = time.monotonic()
     for number, action in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), caught):
@@ -608,8 +612,7 @@ def one_run(words, device):
     if RANKS > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     lock = open_out(s) if s.out and RANK == 0 else None
-    if RANKS > 1:
-        dist.barrier()                          # the folder is there, and no other's
+    meet(device)                                # the folder is there, and no other's
     data, val = open_data(s, device)
     s.content = (data.content(), val.content()) if s.out else None
     c = SimpleNamespace(**{key: getattr(s, key) for key in MODEL_KEYS})
