@@ -276,8 +276,9 @@ def layouts(results):
         names = [layout for a, layout in group.models() if a == attn]
         names.sort(key=lambda layout: group.mean(attn, layout).value)
         cell = min(11, 84 // (group.layers or 8))
-        svg = Svg(350, 74 + 26 * len(names), f"Loss of {attn} by layout, {group.layers} layers")
-        svg.text(12, 18, f"{attn}, {group.layers} layers", size=13, font_weight="600")
+        title = f"{attn}, {group.layers} layers; {group.label}"
+        svg = Svg(350, 74 + 26 * len(names), f"Loss by layout of {title}")
+        svg.text(12, 14, title, size=13, font_weight="600")
         full = group.mean("standard", "uniform")
         values = [group.mean(attn, layout).value for layout in names]
         svg.x = Scale(*padded(values + ([full.value] if full else []), 0.08), 170, 338)
@@ -289,7 +290,7 @@ def layouts(results):
             svg.line(svg.x(full.value), 30, svg.x(full.value), bottom, "axis",
                      stroke_dasharray="4 3")
             right = svg.x(full.value) > 260
-            svg.text(svg.x(full.value), 26, f"standard {full.value:.3f}",
+            svg.text(svg.x(full.value), 28, f"standard {full.value:.3f}",
                      "end" if right else "start", 11, "soft")
         svg.text(254, bottom + 30, "validation loss", "middle", 11.5)
         for i, layout in enumerate(names):
