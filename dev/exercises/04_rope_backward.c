@@ -1,7 +1,7 @@
 /* Exercise 4: RoPE backward is the rotation by minus the angle (15 minutes)
 
-   RoPE turns each pair of channels (a, a + dh/2) of a head at position t by the angle t
-   base^(-2a/dh) (section 3):
+   RoPE turns each pair of channels (a, a + dh/2) of a head at position t by the angle
+   t * base^(-2a/dh) (section 3):
 
        y_a        = x_a cos - x_{a+dh/2} sin
        y_{a+dh/2} = x_{a+dh/2} cos + x_a sin         a = 0 .. dh/2 - 1,  t = 0 .. T - 1

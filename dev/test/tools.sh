@@ -276,8 +276,12 @@ $e "--context ''" -- SS --context 16,
 $e "--context 17: the maps of this model's anchor end at 16" -- RR --context 17
 $e "--context 9000: the data has 6000" -- SS --context 9000
 $e "--context: recall" -- recall --context 4
-head -c 10 val > ten; $e "ten: 10 tokens for evaluation" "--seq 16" -- SS --data ten
+head -c 10 val > ten; $e "ten: 10 tokens" "window of 16" -- SS --data ten
 $e "--no-loss leaves nothing" -- SS --no-loss
+$e "text is text" "bpe.py --tokenizer tokenizer.json" -- words --data text --tokenizer "$root/dev/data/tokens.txt"
+$e "the largest token is 1023, the model's vocabulary 256" -- SS --data "$root/dev/data/austen_val_1024.bin"
+$e "recall with 8 pairs" "32 positions, the model has 256 and 16" -- SS --data recall
+$e "65536 sequences of 65536 positions" "a smaller --batch or --context" -- SS --data text --no-loss --context 65536 --batch 65536
 $e "val holds bytes, the model's vocabulary is 20" -- recall --data val
 $e "quiz2: is a multiple-choice file" -- SS --data quiz2
 $e "--choices val: does not begin with 20240522" "python3 dev/tools/quiz.py" -- SS --choices val

@@ -13,6 +13,7 @@ One line for each failure, then "N passed, N failed"; exits with 1 if any failed
 
 #define ATTNVAR_DOUBLE
 #define PROGRAM "tools_test"
+#define SMALLER ""
 #define INSPECT_NO_MAIN
 #include "../tools/inspect_attnvar.c"
 

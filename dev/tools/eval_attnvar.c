@@ -11,6 +11,7 @@
 All losses are nats a token; bits a byte are nats / ln 2 over the bytes of the scored tokens. */
 
 #define PROGRAM "eval_attnvar"
+#define SMALLER "choose a smaller --batch or --context"
 #include "tools.h"
 
 // A mean and its standard error, from sums.
@@ -67,6 +68,7 @@ static void validate_windows(Validation *of, Model *m, const Data *d, size_t win
     of->scored = allocate(T * sizeof(double), "targets by position");
     for (size_t w = 0; w < windows; w += B) {
         int b = windows - w < (size_t)B ? (int)(windows - w) : B;
+        progress("window", w, windows);
         for (int i = 0; i < b; i++)
             read_validation_window(d, w + i, T, inputs + (size_t)i * T, targets + (size_t)i * T);
         model_forward(m, inputs, b, T);
@@ -79,6 +81,7 @@ static void validate_windows(Validation *of, Model *m, const Data *d, size_t win
             if (length) of->bytes += length[targets[n]];
         }
     }
+    progress("window", windows, windows);
     free(inputs), free(targets);
 }
 
@@ -150,9 +153,12 @@ static void context_loss(Mean *of, Model *m, const Data *d, int context, int lon
     int *targets = allocate(B * sizeof(int), "a batch");
     double *loss = allocate(B * sizeof *loss, "losses");
     size_t room = d->n - (size_t)longest;           // places a target may have
+    char what[64];
+    snprintf(what, sizeof what, "context %d: target", context);
     *of = (Mean){0};
     for (int first = 0; first < count; first += B) {
         int b = min_int(B, count - first);
+        progress(what, (size_t)first, (size_t)count);
         for (int i = 0; i < b; i++) {
             size_t place = (size_t)longest + (size_t)((double)room * (first + i) / count);
             read_tokens(d, place - (size_t)context, context, tokens + (size_t)i * context);
@@ -161,6 +167,7 @@ static void context_loss(Mean *of, Model *m, const Data *d, int context, int lon
         last_losses(loss, m, tokens, targets, b, context);
         for (int i = 0; i < b; i++) mean_add(of, loss[i]);
     }
+    progress(what, (size_t)count, (size_t)count);
     free(tokens), free(targets), free(loss);
 }
 
@@ -373,9 +380,12 @@ static void score_quiz(QuizScore *of, Model *m, const Quiz *quiz, const int *len
     for (int e = 0; e < quiz->count; e++)
         for (int c = 0; c < quiz->example[e].choices; c++)
             of->row[of->rows++] = (QuizRow){.example = e, .choice = c};
-    for (int r = 0; r < of->rows; r += B)
+    for (int r = 0; r < of->rows; r += B) {
+        progress("choice", (size_t)r, (size_t)of->rows);
         score_rows(of->row + r, m, quiz, min_int(B, of->rows - r), inputs, targets, piece, room,
                    &of->cut_rows, &of->cut_tokens);
+    }
+    progress("choice", (size_t)of->rows, (size_t)of->rows);
     const QuizRow *row = of->row;
     for (int e = 0; e < quiz->count; row += quiz->example[e++].choices) {
         const Example *x = &quiz->example[e];
@@ -476,7 +486,8 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         {"scores", SWITCH, &o->scores, 0, 0, "with --json: every choice's sum of ln p, too"},
         {"tokenizer", WORD, &o->tokenizer, 0, 0,
          "tokens.txt of dev/scale/bpe.py, for bits a byte and for choices [bytes]"},
-        {"skip", WORD, &o->skip, 0, 0, "drop non-standard layers' blocks, mixers; both: in turn"},
+        {"skip", WORD, &o->skip, 0, 0,
+         "leave out the blocks or mixers of non-standard layers; both: whole, then each"},
         {"batch", WHOLE, &o->batch, 1, 65536, "sequences at a time; changes no result"},
         {"threads", WHOLE, &o->threads, 1, 1024, "threads [OMP_NUM_THREADS, or all cores]"},
         {"json", SWITCH, &o->json, 0, 0, "print one JSON object instead of text"},
@@ -492,8 +503,8 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         "--choices: a choice's score is the sum of ln p of its tokens after the context; acc\n"
         "takes the highest sum, mean over tokens, mean over bytes. Examples with one choice are\n"
         "last words: right if each of its tokens is the likeliest. A context too long for the\n"
-        "trained length loses its beginning; how often is said. With --tokenizer, a file of bytes\n"
-        "(no token above 255) is encoded first, each part by itself.\n",
+        "trained length loses its beginning; a note counts these. With --tokenizer, a file of\n"
+        "bytes (no token above 255) is encoded first, each part by itself.\n",
         args, sizeof args / sizeof *args);
     const char *skips[] = {"none", "blocks", "mixers", "both"};
     int known = 0;
@@ -564,11 +575,14 @@ int main(int argc, char **argv) {
     if (o.choices) quiz_read(&quiz, o.choices, s.c.vocab);
     if (o.choices && table.joins) quiz_encode(&quiz, &table);
     check_options(&o, &s.c, &data, &quiz);
+    if (needs_data && table.joins && data_is_bytes(&data))
+        fail("%s is text, the model's tokens are not bytes: encode it: python3 dev/scale/bpe.py "
+             "--tokenizer tokenizer.json --out DIR %s", data.shard[0].path,
+             quoted(data.shard[0].path));
     bool bytes = needs_data ? data_is_bytes(&data) : s.c.vocab == 256;
     int *length = token_lengths(&table, s.c.vocab, bytes);
     for (int i = 0; i < o.contexts.n; i++)
         if (o.contexts.value[i] > s.c.seq) s.c.seq = o.contexts.value[i];
-    check_config(&s.c);
     model_open(&m, &s);
     text_add(&t, o.json ? "{" : "");
     if (o.json) add_model(&t, folder, &s.c, trained), text_add(&t, ",\"results\":[");
@@ -578,8 +592,9 @@ int main(int argc, char **argv) {
         if (strcmp(o.skip, names[i]) != 0 && strcmp(o.skip, "both") != 0) continue;
         m.skip = skips[i];
         if (o.json) text_add(&t, "%s{\"skip\":\"%s\"", first ? "" : ",", names[i]);
-        else text_add(&t, i ? "%sskipped: the %s of the layers that are not standard\n" : "",
-                      first ? "" : "\n", names[i]);
+        else if (i) text_add(&t, "%sskipped: the %s of the layers that are not standard\n",
+                             first ? "" : "\n", names[i]);
+        else if (strcmp(o.skip, "both") == 0) text_add(&t, "nothing skipped\n");
         measure(&t, &m, &o, &data, &quiz, length, trained);
         if (o.json) text_add(&t, "}");
         first = 0;

@@ -6,7 +6,7 @@
     dev/tools/generate_attnvar FOLDER --check       compares every step with a full forward pass
 
 A full forward pass over t tokens for each new token would compute everything t times. A decoder
-keeps of the past just what the mixer wants to know of it (L positions, D = 1 + dh + dh(dh+1)/2):
+keeps only what the mixer needs of the past (L positions, D = 1 + dh + dh(dh+1)/2):
 
     variant       kept for a layer                              floats            work a token
     standard      every key and value                           2 L CKV           grows with L
@@ -26,6 +26,7 @@ memory bandwidth sets the speed. --bandwidth reports how close the decoder comes
 
 #ifndef PROGRAM
 #define PROGRAM "generate_attnvar"
+#define SMALLER "with --check fewer --tokens need less"
 #endif
 #include "tools.h"
 
@@ -520,8 +521,9 @@ typedef struct {
 static void read_options(Options *o, int argc, char **argv, const char **folder) {
     *o = (Options){.temperature = 0.8, .top_p = 1, .tokens = 200, .seed = 1, .anchors = "maps"};
     const Arg args[] = {
-        {"prompt", WORD, &o->prompt, 0, 0, "text to go on from [a newline]"},
-        {"prompt-ids", WORD, &o->prompt_ids, 0, 0, "the same as token ids: 3,41,9"},
+        {"prompt", WORD, &o->prompt, 0, 0,
+         "text to continue [a newline; token 0 if the tokens' bytes are unknown]"},
+        {"prompt-ids", WORD, &o->prompt_ids, 0, 0, "the prompt as token ids: 3,41,9"},
         {"tokens", WHOLE, &o->tokens, 1, 1 << 24, "tokens to generate"},
         {"temperature", NUMBER, &o->temperature, 0, 1e3, "0: always the likeliest token"},
         {"top-k", WHOLE, &o->top_k, 0, 1 << 22, "draw from the k likeliest tokens; 0: from all"},

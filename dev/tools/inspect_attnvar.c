@@ -21,6 +21,7 @@ anchor layer the map is the anchor's: the same for every window. */
 
 #ifndef PROGRAM
 #define PROGRAM "inspect_attnvar"
+#define SMALLER "with --cost a smaller --batch needs less"
 #endif
 static double multiplied;               // FLOPs of matrix products since it was set to 0
 #ifdef _OPENMP
@@ -198,8 +199,9 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         {"windows", WHOLE, &o->windows, 1, 1 << 20, "windows of the data to average over"},
         {"maps", WORD, &o->maps, 0, 0, "folder for the attention maps of --text [none]"},
         {"text", WORD, &o->text, 0, 0, "the text of --maps [the first window of the data]"},
-        {"tokenizer", WORD, &o->tokenizer, 0, 0, "of --text: tokens.txt of dev/scale/bpe.py [bytes]"},
-        {"ids", WORD, &o->ids, 0, 0, "the same as token ids: 3,41,9"},
+        {"ids", WORD, &o->ids, 0, 0, "the text as token ids: 3,41,9"},
+        {"tokenizer", WORD, &o->tokenizer, 0, 0,
+         "of --text: tokens.txt of dev/scale/bpe.py [bytes]"},
         {"format", WORD, &o->format, 0, 0, "of the maps: csv, pgm, or both"},
         {"force", SWITCH, &o->force, 0, 0, "overwrite maps that are there"},
         {"cost", SWITCH, &o->cost, 0, 0, "show the cost of each layer's mixer instead"},
@@ -227,6 +229,7 @@ static void look(Model *m, const Data *d, size_t windows, double *all, Scores *s
     int *inputs = allocate((size_t)T * sizeof(int), "a window");
     int *targets = allocate((size_t)T * sizeof(int), "a window");
     for (size_t w = 0; w < windows; w++) {
+        progress("window", w, windows);
         read_validation_window(d, w, T, inputs, targets);
         model_forward(m, inputs, 1, T);
         for (int l = 0; l < m->c.layers; l++) {
@@ -236,6 +239,7 @@ static void look(Model *m, const Data *d, size_t windows, double *all, Scores *s
             for (int i = 0; i < NH * INDICATORS; i++) to[i] += one[i] / (double)windows;
         }
     }
+    progress("window", windows, windows);
     free(one), free(inputs), free(targets);
 }
 
@@ -247,8 +251,9 @@ static double head_mean(const double *of, int NH, int indicator) {
 
 static void print_look(const Model *m, const double *all, Scores *scores) {
     int NH = m->c.heads, T = m->c.seq;
-    printf("layer  variant      %-15s  %-13s  %-16s  %7s  %7s %7s %7s %7s\n", "entropy (norm.)",
-           "conc. (norm.)", "diversity (norm.)", "sink", "locfoc0", "1", "2", "3");
+    printf("layer  variant      %-15s  %-13s  %-16s  %7s  %7s  %7s  %7s  %7s\n", "entropy (norm.)",
+           "conc. (norm.)", "diversity (norm.)", "sink", "locfoc0", "locfoc1", "locfoc2",
+           "locfoc3");
     for (int l = 0; l < m->c.layers; l++) {
         const double *of = all + (size_t)l * NH * INDICATORS;
         printf("%5d  %-11s", l + 1, variants[m->c.kind[l]].name);
@@ -262,7 +267,8 @@ static void print_look(const Model *m, const double *all, Scores *scores) {
         }
         printf("\n");
     }
-    printf("\nscores before the softmax (or what stands for it)\nlayer  variant");
+    printf("\nscores of query and key, before the softmax or approx's polynomial: least,\n"
+           "percentiles, largest, and the largest absolute value\nlayer  variant");
     printf("%14s", "min");
     for (int p = 0; p < PERCENTILES; p++) printf("%8.0f%%", percentiles[p]);
     printf("%9s  %9s\n", "max", "max |x|");
@@ -277,6 +283,14 @@ static void print_look(const Model *m, const double *all, Scores *scores) {
         for (int p = 0; p < PERCENTILES; p++) printf("%9.3f", percentile(s, percentiles[p]));
         printf("%9.3f  %9.3f\n", s->largest, fmax(fabs(s->least), fabs(s->largest)));
     }
+    printf("\nThe first table holds means over heads and windows; in brackets, normalised: 0 is\n"
+           "the least value possible, 1 the largest.\n"
+           "  entropy    how evenly a query spreads its weights: 0 all on one position, 1 evenly\n"
+           "  conc.      concentration, how peaked they are: 0 evenly, 1 all on one position\n"
+           "  diversity  how much the heads of a layer differ: 0 not at all\n"
+           "  sink       weight on the first position\n"
+           "  locfocN    weight on the position N tokens back; 0: the query's own\n"
+           "n/a: an mlp layer has no map. The equations: head of dev/tools/inspect_attnvar.c.\n");
 }
 
 static void json_look(Text *t, const Model *m, const double *all, Scores *scores) {
@@ -498,11 +512,14 @@ static void measure_cost(Cost *cost, Model *m, const Data *data) {
 }
 
 static void print_cost(const Model *m, const Cost *cost) {
-    printf("%d sequences of %d positions; MFLOP of products without Wo, bytes of 4-byte numbers;\n"
-           "formula: the paper's, at 4 bytes; here: counted as it ran, and as it was allocated\n\n"
+    printf("%d sequence%s of %d positions. prefill: all positions at once; decode: one more\n"
+           "token; kept for backward: bytes that the mixer keeps; cache: bytes at the last token.\n"
+           "formula: as in the paper, at 4 bytes a number; here: FLOPs counted during a run\n"
+           "(without Wo), bytes as allocated.\n\n"
            "                   prefill MFLOP      decode MFLOP/token       kept for backward     "
            "     cache bytes\nlayer  variant      formula      here    formula      here      "
-           " formula      here      formula      here\n", m->c.batch, m->c.seq);
+           " formula      here      formula      here\n", m->c.batch, m->c.batch > 1 ? "s" : "",
+           m->c.seq);
     for (int l = 0; l < m->c.layers; l++) {
         const Cost *c = &cost[l];
         printf("%5d  %-11s %9.2f %9.2f  %9.4f %9.4f  %12.0f %9.0f %12.0f %9.0f\n", l + 1,
@@ -510,11 +527,12 @@ static void print_cost(const Model *m, const Cost *cost) {
                c->decode / 1e6, c->decode_counted / 1e6, c->kept, c->kept_here, c->cache,
                c->cache_here);
     }
-    printf("\nWhere they differ: a causal map is half of the paper's T x T, in blocks of %d\n"
-           "queries, as wide as whole panels of %d keys; no map is kept for the backward pass, it\n"
-           "is made again; approx is prefilled by its map (the formula is the recurrent form's),\n"
-           "decoded by its state; anchors' maps are kept as triangles; the last anchor layer does\n"
-           "not carry the anchor's row on.\n", QF, NR);
+    printf("\nWhy they differ: only the causal half of the paper's T x T map is computed, in\n"
+           "blocks of %d queries and whole panels of %d keys; no map is kept for the backward\n"
+           "pass, which recomputes it; approx computes a prefill by its map (the formula is the\n"
+           "recurrent form's) and decodes from its state; anchors' maps are kept as triangles;\n"
+           "the anchor is one more sequence in all layers before the last one that uses it.\n", QF,
+           NR);
 }
 
 static void json_cost(Text *t, const Model *m, const Cost *cost) {
@@ -547,7 +565,6 @@ int main(int argc, char **argv) {
     static Settings s;              // its texts live as long as the program
     checkpoint_settings(&s, folder, o.threads);
     s.c.batch = o.cost ? o.batch : 1;
-    check_config(&s.c);
     if (o.tokenizer) table_read(&table, o.tokenizer, s.c.vocab);
     if (!(o.maps && (o.text || o.ids))) open_evaluation(&data, &s, o.data, s.c.seq);
     model_open(&m, &s);

@@ -1,10 +1,11 @@
 /* tools.h: what the instruments in this folder share: they include train_attnvar.c through this
    file, parse their options, open a checkpoint and its data, and write JSON the same way.
 
-   A tool defines PROGRAM, its name in messages, and includes this file; everything is static. */
+   A tool defines PROGRAM, its name in messages, and SMALLER, its advice where memory is short, and
+   includes this file; everything is static. */
 
-#ifndef PROGRAM
-#error define PROGRAM, the name of the program, before including tools.h
+#if !defined PROGRAM || !defined SMALLER
+#error define PROGRAM and SMALLER before including tools.h
 #endif
 #ifdef __GNUC__
 #pragma GCC diagnostic ignored "-Wunused-function"      // a tool uses what it needs
@@ -127,12 +128,25 @@ static void checkpoint_settings(Settings *s, const char *folder, int threads) {
     settings(s, threads > 0 ? 6 : 4, (char **)words);
 }
 
+static bool slow;               // one batch takes seconds
+
 // Lays out and fills the model of the checkpoint, whose values must be finite. s->c may differ from
-// it in batch, and in seq where no anchor has that length.
+// it in batch, and in seq where no anchor has that length. The two checks are those of the main
+// file, whose messages name options that the tools lack.
 static void model_open(Model *m, const Settings *s) {
     Checkpoint *from = s->from;
+    if (((double)s->c.batch + 2) * s->c.seq > 1 << 30)
+        fail("%d sequences of %d positions: expected at most 2^30 positions: " SMALLER, s->c.batch,
+             s->c.seq);
     model_plan(m, &s->c);
     m->frozen = true;
+    double need = (double)(m->parameters * sizeof(float) + m->activation_bytes);
+    double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    need += (double)work_bytes(&s->c);
+    if (have > 0 && need > have)
+        fail("the model needs %.0f MB of memory and this machine has %.0f: " SMALLER, need / 1e6,
+             have / 1e6);
+    slow = (double)m->parameters * s->c.batch * s->c.seq > 1e11;
     model_allocate(m, 0);
     make_work(&s->c);
     read_tensors(&from->header, &from->plan, m, false, from->state.weights);
@@ -158,12 +172,16 @@ static bool uses_kind(const Config *c, int kind) {
     return false;
 }
 
-// Opens what is to be evaluated: the files given (a line each), else, if given is NULL, the run's
-// own validation data.
+// Opens the data to evaluate: the files given (a line each), else, if given is NULL, the run's own
+// validation data.
 static void open_evaluation(Data *d, const Settings *s, const char *given, int T) {
     const char *files = given ? given : s->val ? s->val : s->data;
     if (!files) fail("the checkpoint names no data to evaluate: --data FILE");
     if (strcmp(files, "recall") == 0) {
+        if (s->pairs > s->c.vocab / 2 - 1 || T < 4 * s->pairs)
+            fail("recall with %d pairs needs a vocabulary of %d and %d positions, the model has %d "
+                 "and %d: expected a model trained with --data recall", s->pairs,
+                 2 * s->pairs + 2, 4 * s->pairs, s->c.vocab, T);
         recall_open(d, s->pairs, s->c.vocab, T);
         return;
     }
@@ -175,9 +193,33 @@ static void open_evaluation(Data *d, const Settings *s, const char *given, int T
     if (data_is_bytes(d) && s->c.vocab < 256)
         fail("%s holds bytes, the model's vocabulary is %d: expected tokens below it",
              d->shard[0].path, s->c.vocab);
-    d->vocab = s->c.vocab;
     if (!data_is_bytes(d)) survey(d);
-    data_expect(d, T, "evaluation");
+    if (d->largest >= s->c.vocab)
+        fail("%s: the largest token is %d, the model's vocabulary %d: expected tokens of the "
+             "tokenizer that the model was trained with", d->shard[0].path, d->largest, s->c.vocab);
+    d->vocab = s->c.vocab;
+    if (d->n < (size_t)T + 1)
+        fail("%s: %zu tokens, fewer than one window of %d, the trained length, and the token after "
+             "it: expected a longer file: --data FILE", d->shard[0].path, d->n, T);
+}
+
+// Shows on a terminal, once a second, how far a measurement is that takes more than two seconds.
+// Call it before the first part (done 0), between parts, and at the end (done == all), when it
+// removes its line.
+static void progress(const char *what, size_t done, size_t all) {
+    static double start, next;
+    static bool shown;
+    double now = seconds();
+    char left[40] = "";
+    if (done == 0) start = now, next = now + (slow ? 0 : 2);
+    if (done == all && shown) fprintf(stderr, "%70s\r", ""), shown = false;
+    if (done == all || now < next || !isatty(fileno(stderr))) return;
+    next = now + 1, shown = true;
+    if (done > 0) {
+        double rest = (now - start) / (double)done * (double)(all - done);
+        snprintf(left, sizeof left, ", about %.0f s left", rest);
+    }
+    fprintf(stderr, PROGRAM ": %s %zu of %zu%-24s\r", what, done, all, left);
 }
 
 // Keeps the larger of two errors; a NaN stays.
