@@ -3,9 +3,9 @@
 
     python3 dev/experiments/deconstruct.py quick
 
-Python 3.9, standard library. dev/experiments/README.md says what the presets are and what a folder
-holds. One run is one command (--one), which continues where it was stopped and does nothing to a
-run that is done; a sweep calls it for each run, here or on a cluster, and gathers what is there.
+Python 3.9, standard library. dev/experiments/README.md describes the presets and the folder. One
+run is one command (--one), which resumes a run that was stopped and leaves a finished run alone; a
+sweep calls it for each run, here or on a cluster, and gathers the results.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from presets import ROOT, Refused
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise Refused(f"{message}: --help lists what there is")
+        raise Refused(f"{message}: --help lists presets and options")
 
 
 def positive(text):
@@ -50,21 +50,21 @@ def options(words):
     p = Parser(prog="deconstruct.py", formatter_class=argparse.RawDescriptionHelpFormatter,
                description="Trains and measures the models of the paper.",
                epilog="presets:\n" + described, allow_abbrev=False)
-    p.add_argument("preset", nargs="?", help="which runs")
+    p.add_argument("preset", nargs="?", help="which runs: one of those below")
     p.add_argument("--folder", help="for the results [dev/experiments/results-PRESET]")
-    p.add_argument("--jobs", type=positive, help="runs side by side [one a core]")
+    p.add_argument("--jobs", type=positive, help="runs side by side [one for each core]")
     p.add_argument("--threads", type=positive, help="of each run [the cores divided by --jobs]")
-    p.add_argument("--seeds", type=positive, help="seeds 1 .. SEEDS [what the preset says]")
+    p.add_argument("--seeds", type=positive, help="seeds 1 .. SEEDS [the preset's]")
     p.add_argument("--steps", type=positive, help="training steps of every run [the preset's]")
     p.add_argument("--only", metavar="WORD", action="append",
                    help="do only runs with WORD in their name; may be repeated")
     p.add_argument("--data", default=presets.DATA, help="training text [%(default)s]")
     p.add_argument("--val", default=presets.VAL, help="validation text [%(default)s]")
-    p.add_argument("--list", action="store_true", help="show the runs and how they stand; no more")
-    p.add_argument("--gather", action="store_true", help="gather what is done and draw; no more")
+    p.add_argument("--list", action="store_true", help="only show the runs and their states")
+    p.add_argument("--gather", action="store_true", help="only gather finished runs and draw")
     p.add_argument("--slurm", action="store_true", help="submit to a Slurm cluster instead")
     p.add_argument("--slurm-options", default="", metavar="WORDS", help="more options for sbatch")
-    p.add_argument("--one", metavar="RUN", help="do this one run of --folder; no more")
+    p.add_argument("--one", metavar="RUN", help="do only this run of --folder")
     o = p.parse_args(slurm.join_options(words))
     if o.one:
         if o.preset or not o.folder:
@@ -106,7 +106,7 @@ def gpus():
 
 
 class Sweep:
-    """Calls --one for the runs that are left, some side by side."""
+    """Calls --one for the remaining runs, some side by side."""
 
     def __init__(self, o, runs, shown):
         self.o, self.runs, self.shown = o, runs, shown
@@ -122,7 +122,7 @@ class Sweep:
         self.interrupted = 0
 
     def on_signal(self, number, frame):
-        """The first time the runs save and stop; again, and they are killed."""
+        """At the first signal the runs save and stop; at the second they are killed."""
         self.interrupted += 1
         for child in list(self.children):
             try:
@@ -147,7 +147,7 @@ class Sweep:
             start_new_session=True)
         self.children[child], self.places[child] = run, gpu
         self.shown.started(run["name"])
-        if self.interrupted:                # by a signal that came before the child was known
+        if self.interrupted:                # a signal came before the child was known
             child.terminate()
 
     def collect(self):
@@ -222,7 +222,7 @@ def shown_path(path):
 
 
 def conclude(o, runs, rows):
-    """Tables, the paragraph, the files, what failed. Returns whether none did."""
+    """Prints tables, paragraph, files and failed runs. Returns whether no run failed."""
     text = display.summary(rows)
     print(f"\n{text}\n" if text else "")
     page = draw(o.folder)
@@ -234,7 +234,7 @@ def conclude(o, runs, rows):
     for row in failed:
         print(f"failed      {row['run']}: {row['error']}")
     if failed and not o.slurm:
-        print("            the same command tries them again")
+        print("            the same command repeats them")
     return not failed
 
 
@@ -247,8 +247,8 @@ def main(words):
     runs = [run for run in everything
             if not o.only or any(word in run["name"] for word in o.only)]
     if not runs:
-        raise Refused(f"--only {' '.join(o.only)}: no run of {o.preset} has it in its name: "
-                      "--list shows them")
+        raise Refused(f"--only {' '.join(o.only)}: no name of a run of {o.preset} contains it: "
+                      "--list shows the names")
     if o.list:
         for run in runs:
             print(f"{onerun.outcome(o.folder, run)[0] or 'to do':<7} {run['name']}")

@@ -18,7 +18,7 @@ def clock(seconds):
 
 
 def work(settings):
-    """About how long a run takes, in no particular unit: its products."""
+    """About how long a run takes, in arbitrary units: its multiply-adds."""
     s = settings
     block = 4 * s["dim"] ** 2 + 3 * s["dim"] * s["ffn"] + s["dim"] * s["seq"]
     a_token = s["layers"] * block + (s["vocab"] or 256) * s["dim"] + 20000
@@ -68,7 +68,7 @@ def last_row(folder, name):
 
 
 class Display:
-    """On a terminal a table that is drawn again and again; elsewhere a line for each run that
+    """On a terminal a table that is redrawn again and again; elsewhere a line for each run that
     ends."""
 
     def __init__(self, folder, runs, out=sys.stdout):
@@ -165,7 +165,7 @@ class Display:
         self.drawn, self.last_draw = len(lines), time.time()
 
     def plain_line(self):
-        """Where the running ones are, after three seconds and then every minute."""
+        """Prints where the running runs are, after three seconds and then every minute."""
         if time.time() < self.next_line:
             return
         self.next_line = time.time() + 60
@@ -268,7 +268,7 @@ def names(list_of):
 
 
 def text_paragraph(rows, size, of_kind):
-    """The findings on text, each sentence computed; only what is there to be compared is said."""
+    """The findings on text; each sentence is computed, and left out if its runs are missing."""
     loss = {key: mean(v) for key, v in grouped(rows, "val_loss", "text", size, of_kind).items()}
     skip = {key: mean(v) for key, v in grouped(rows, "skip_blocks", "text", size, of_kind).items()}
     uniform = {attn: x for (attn, layout), x in loss.items() if layout == "uniform"}
@@ -284,7 +284,7 @@ def text_paragraph(rows, size, of_kind):
         gap = uniform["mlp"] - floor
         said.append(f"Without mixing, mlp ends at {uniform['mlp']:.3f}, "
                     f"{abs(gap):.3f} {'above' if gap >= 0 else 'below'} the bigram floor of "
-                    f"{floor:.3f}: what the {unit} before tells, and no more."
+                    f"{floor:.3f}: it knows the previous {unit} and no more."
                     if abs(gap) < 0.1 else
                     f"Without mixing, mlp ends at {uniform['mlp']:.3f}, {abs(gap):.3f} "
                     f"{'above' if gap >= 0 else 'below'} the bigram floor of {floor:.3f}.")

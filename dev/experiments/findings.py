@@ -415,7 +415,7 @@ FINDINGS = [
             f"{paper.TABLE1['standard', 'uniform'][1]} of standard.",
             f"uniform mlp goes less than {KEPT_NOTHING:.0%} of standard's way below the bigram "
             "floor", check_mixing),
-    Finding("form", "The form can be relaxed: a Taylor polynomial does instead of "
+    Finding("form", "The form can be relaxed: a Taylor polynomial can replace "
             "the exponential.", printed(["approx"], "uniform"),
             f"uniform approx keeps more than {KEPT_ALONE:.0%} of what mixing gains",
             kept_checks(["approx"], "uniform", KEPT_ALONE)),
@@ -446,7 +446,7 @@ FINDINGS = [
     Finding("all-hybrids", "Every principle can be relaxed in a hybrid.", printed(SIMPLE, "even"),
             f"all six hybrids keep more than {KEPT_HYBRID:.0%}",
             kept_checks(SIMPLE, "even", KEPT_HYBRID)),
-    Finding("gain", "Each variant is better as a hybrid than alone.", "So it is for all six, by "
+    Finding("gain", "Each variant is better as a hybrid than alone.", "True of all six, by "
             "perplexity and by accuracy.", "for all six, uniform's loss is above the hybrid's",
             check_hybrid_gain),
     Finding("best", "Hybrids are on a par with standard.",
@@ -488,7 +488,7 @@ FINDINGS = [
     Finding("cost", "mlp and nonapprox cost the same a token at any length; standard does not "
             "(Tables 5 to 8).", "Formulas; see the section on cost.",
             "over the lengths measured, nonapprox's time a token grows less than twofold, "
-            "standard's more", check_cost, "once"),
+            "standard's time more", check_cost, "once"),
     Finding("training", "Non-approximate attention has the lowest training loss at every size (a "
             "published summary of the paper).", "Drawn in Fig. 5; in Table 1, uniform nonapprox is "
             "last by perplexity.", "over the last tenth of the steps, nonapprox's training loss is "

@@ -39,20 +39,20 @@ CORPORA = {
 SENTENCE = "It was so very kind of you, my dear."
 PROMPT = "It was "
 
-# What names a run: every setting that changes its result. The number of threads does not.
+# A run's name follows from every setting that changes its result. The number of threads does not.
 SETTINGS = ["task", "size", "attn", "layout", "layers", "dim", "heads", "kv_heads", "ffn", "seq",
             "batch", "steps", "lr", "min_lr", "warmup", "beta2", "seed", "qk_norm", "pairs",
             "vocab", "data", "val", "tokenizer", "engine", "eval_every", "eval_batches", "patience"]
 WHOLE = ["layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps", "warmup", "seed",
          "pairs", "vocab", "eval_every", "eval_batches"]
 
-# A smaller task than train_attnvar's size recall and a larger batch: what can solve it does so with
-# every seed, soon (README.md says what was tried). A run ends after PATIENCE solved validations in
-# a row, else after STEPS.
+# A smaller task than train_attnvar's size recall and a larger batch: a variant that can solve it
+# does so soon, with every seed (README.md lists the trials). A run ends after PATIENCE solved
+# validations in a row, else after STEPS.
 RECALL = {"seq": 24, "pairs": 6, "vocab": 32, "batch": 128, "ffn": 64, "steps": 600, "lr": 3e-3,
           "patience": 4, "eval_every": 20}
-# Small enough for two minutes, long enough that what cannot mix is seen to have stopped at the
-# floor. Small batches learn most in that time. The rates were chosen on standard.
+# Short enough for two minutes, long enough to show that a model without mixing stops at the floor.
+# Small batches learn most in that time. The rates were chosen on standard.
 QUICK = {"bytes": {"batch": 2, "steps": 1200}, "tokens": {"batch": 2, "steps": 1200, "lr": 4e-3}}
 
 
@@ -61,7 +61,7 @@ class Refused(Exception):
 
 
 def sizes():
-    """The table of --size that the program prints, so that it stands in one place only."""
+    """The sizes, from the table that the program's --help prints: they are defined only there."""
     program = os.path.join(ROOT, "train_attnvar")
     try:
         text = subprocess.run([program, "--help"], stdout=subprocess.PIPE, check=True,
@@ -76,7 +76,7 @@ def sizes():
 
 
 def checksum(path):
-    """Of a data file: other contents are another run."""
+    """The checksum of a data file: a run with other contents is another run."""
     try:
         with open(os.path.join(ROOT, path), "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
@@ -97,7 +97,7 @@ class Grid:
 
     def add(self, attn, layout="uniform", size="tiny", seed=1, measures=(), corpus="bytes", **over):
         if self.own and corpus != "bytes":
-            return                          # of a text of one's own there are only the bytes
+            return                          # a user's own text is used as bytes only
         s = {name: int(value) if value == int(value) else value
              for name, value in self.sizes[size].items() if name != "beta2"}
         s.update(task="text", size=size, attn=attn, layout=layout, seed=seed, qk_norm=0,

@@ -263,11 +263,11 @@ def finding_card(judged):
 
 def section_findings(results, judged):
     """Every finding's card."""
-    intro = (f"Of {len(judged)} findings: {spelled(judged)}. Each verdict is computed, for every "
-             "size and vocabulary apart: a number must pass a bar, and the margin must exceed two "
-             "standard errors over seeds. Where there is one seed, no error is known, and the "
+    intro = (f"Of {len(judged)} findings: {spelled(judged)}. Each verdict is computed, separately "
+             "for every size and vocabulary: a number must pass a bar, and the margin must exceed "
+             "two standard errors over seeds. Where there is one seed, no error is known, and the "
              f"margin must exceed {ONE_SEED['nats']} nats, {ONE_SEED['share']:.0%} of a share, or "
-             f"{ONE_SEED['accuracy']} of an accuracy. A smaller margin tells nothing: not "
+             f"{ONE_SEED['accuracy']} of an accuracy. With a smaller margin the finding is not "
              f"testable. A finding that “{DIFFERS}” holds in some of them and fails in others.")
     cards = "".join(finding_card(j) for j in judged)
     return "findings", "The paper's findings, tested here", (
@@ -283,18 +283,19 @@ def section_deconstruction(results, judged):
             for svg in figures.deconstruction(group, width):
                 svg.where = " " + where
                 drawn.append(svg)
-        body += figure(drawn, "A row is a variant. Filled: all layers are the variant; open "
-                       "(even): every other layer stays standard; cross: that model after its "
-                       "simple blocks are dropped. Dashed lines: the loss of a model that knows "
-                       f"nothing, only how frequent a {group.unit} is, only the {group.unit} "
-                       "before. Look at which filled marks stay at the bigram line, at how the "
-                       "open marks gather near standard, and at where the crosses are.")
+        body += figure(drawn, "Each row is a variant. Filled: all layers are the variant; open "
+                       "(even): every other layer stays standard; cross: that model without its "
+                       "simple blocks. Dashed lines: the loss of a model that knows nothing "
+                       f"(chance), the {group.unit} frequencies (unigram), the previous "
+                       f"{group.unit} (bigram). Look at which filled marks stay at the "
+                       "bigram line, at how the open marks gather near standard, and at where "
+                       "the crosses are.")
         if drawn:
             body += tables_of_losses(group)
     orders = [svg for group in results.mains for svg in figures.order(group)]
     body += figure(orders, "Each line joins a variant's place here, by validation loss, to its "
-                   "place in the paper, by perplexity, best on top. Flat lines: same place. The "
-                   "paper's hybrids lie within 18 % of each other's perplexity, so their order "
+                   "place in the paper, by perplexity, best on top. A flat line: the same place. "
+                   "The paper's hybrids lie within 18 % of each other's perplexity, so their order "
                    "says little. " + rank_correlations(results))
     return "table1", "Loss by variant, and the paper's Table 1", body
 
@@ -332,13 +333,13 @@ def tables_of_losses(group):
              cell(group.mean(v, "even", "skip_blocks")), f"{paper.TABLE1[v, 'skip'][0]:g}",
              (f"{paper.TABLE1[v, 'skip'][1]:,.0f}", paper.TABLE1[v, 'skip'][1])] for v in SIMPLE]
     text += table(["variant", "even", "mixers skipped", "blocks skipped", "paper: NLU", "ppl"],
-                  rows, f"{group.label}: the hybrids with their simple layers' mixers, or these "
-                  "whole blocks, left out after training; the paper's columns are of skipped "
+                  rows, f"{group.label}: the hybrids, evaluated without the mixers of their simple "
+                  "layers, or without these whole blocks; the paper's columns are of skipped "
                   "blocks.")
     return text + paragraph(
         f"The paper's columns: 500M parameters; NLU is the average of seven language understanding "
         f"tasks in % (chance {paper.CHANCE}), ppl the word perplexity on WikiText, LAMBADA an "
-        "accuracy in %. Models of this size cannot take those tests; loss stands in for them.",
+        "accuracy in %. Models of this size cannot take those tests; the loss replaces them.",
         "note")
 
 
@@ -360,9 +361,10 @@ def seeds_text(group):
 def section_curves(results, judged):
     """Fig. 5."""
     drawn = [plot for group in results.texts for plot in figures.curves(results, group)]
-    body = figure(drawn, "Training loss against the step, averaged over neighbouring steps, of the "
-                  "first seed; above, the start is cut off. Look at when a curve leaves the bigram "
-                  "line: before that, a model knows no more than pairs of neighbours.", True)
+    body = figure(drawn, "Training loss of the first seed against the step, averaged over "
+                  "neighbouring steps; the highest losses, at the start, are cut off. Look at when "
+                  "a curve falls below the bigram line: before that, a model knows no more than "
+                  "pairs of neighbours.", True)
     return "curves", "Training curves (Fig. 5)", body
 
 
@@ -372,7 +374,8 @@ def section_recall(results, judged):
                   "pairs, then keys whose values are asked for; two layers, even: the first "
                   "simple, the second standard. Solved: how many seeds reached an accuracy of 1 "
                   "and stayed there. Look at the left column: each missing principle fails by "
-                  "itself, the Taylor form does not; then at what one standard layer repairs.")
+                  "itself, the Taylor form does not; then at which variants one standard "
+                  "layer repairs.")
     learned = figures.curves(results, results.recall) if results.recall.rows else []
     body += figure(learned, "Training loss on the recall task: solving it is a sudden drop, not a "
                    "slow descent.", True)
@@ -391,10 +394,10 @@ def section_sizes(results, judged):
     """Fig. 4."""
     body = figure(figures.sizes(results), "Kept: the share of what mixing gains (standard's is "
                   "100 %, uniform mlp's 0 %), against the number of parameters. The small marks at "
-                  "the right are the paper's 500M, from its perplexities; one at the lower edge is "
-                  "below it. Look at whether a variant's line rises, stays or falls towards the "
-                  "paper's mark. Sizes differ in training, too: batch, steps and window are those "
-                  "of the size.", True)
+                  "the right are the paper's 500M, from its perplexities; a mark at the lower edge "
+                  "lies below it. Look at whether a variant's line rises, stays or falls towards "
+                  "the paper's mark. Sizes differ in training, too: batch, steps and window are "
+                  "those of the size.", True)
     rows = []
     for kind, groups in results.sizes() if body else ():
         for group in groups:
@@ -414,13 +417,13 @@ def section_indicators(results, judged):
     """Fig. 1 and its numbers."""
     drawn = [svg for group in results.mains for layout in figures.LAYOUT_ORDER
              for svg in figures.heat(results, group, layout)]
-    body = figure(drawn, "A row is a layer (of hybrids, those that are not standard), the darker, "
-                  "the larger beside the column's largest. entropy: is attention spread; "
-                  "concentration: is it peaked; diversity: do heads differ (all three as places in "
-                  "their ranges, 0 to 1); sink: the weight on the first token; self, 1 back and so "
-                  "on: the weight on the token itself, on the one before (the paper's locfoc). mlp "
-                  "has no map. Look at 1 back and entropy: who looks at near tokens, who "
-                  "everywhere.")
+    body = figure(drawn, "Each row is a layer (of hybrids, only the layers that are not standard); "
+                  "the darker a cell, the larger its value relative to the column's largest. "
+                  "entropy: how widely attention is spread; concentration: how peaked it is; diversity: how "
+                  "much the heads differ (all three normalised to 0 to 1); sink: the weight on the "
+                  "first token; self, 1 back and so on: the weight on the token itself, on the "
+                  "previous token (the paper's locfoc). mlp has no map. Look at 1 back and "
+                  "entropy: which variants look at near tokens, and which everywhere.")
     return "indicators", "Indicators of attention maps (Fig. 1)", body
 
 
@@ -430,10 +433,10 @@ def section_scores(results, judged):
     for group in results.mains:
         drawn = figures.scores(results, group)
         body += f"<h3>{escape(group.label)}</h3>" if drawn else ""
-        body += figure(drawn, "Uniform models: the scores that the softmax, or what stands for it, "
-                       "turns into weights. Box: the middle half, with its median; line: 1 % to "
-                       "99 %; dots: least and largest. Look at whose scores reach far: the softmax "
-                       "of a large score leaves one key.")
+        body += figure(drawn, "Uniform models: the scores that the softmax, or approx's "
+                       "polynomial, turns into weights. Box: the middle half, with its median; "
+                       "line: 1 % to 99 %; dots: least and largest. Look at which variants have "
+                       "large scores: the softmax of a large score leaves only one key.")
     return "scores", "Scores before the softmax (Fig. 2)", body
 
 
@@ -441,9 +444,9 @@ def section_context(results, judged):
     """Table 4."""
     rows, lengths = [], set()
     drawn = [plot for group in results.texts for plot in figures.context(results, group)]
-    body = figure(drawn, "Loss of the same targets, each predicted from exactly so many tokens, "
-                  "and loss by position in the window. Look at where a curve becomes flat: beyond, "
-                  "a model makes nothing of more context. mlp is flat throughout.", True)
+    body = figure(drawn, "Loss of the same targets, each predicted from exactly the given number "
+                  "of tokens, and loss by position in the window. Look at where a curve becomes "
+                  "flat: from there on, more context does not help. mlp is flat throughout.", True)
     for group in results.texts:
         for v in VARIANTS:
             for layout in figures.LAYOUT_ORDER:
@@ -464,11 +467,11 @@ def section_cost(results, judged):
     """Tables 5 to 8."""
     drawn, body = figures.costs(results), ""
     body += "<h3>Formula against measured</h3>" if drawn else ""
-    body += figure(drawn, "Open: the paper's formula, at 4 bytes a number. Filled: counted as it "
-                   "ran and as it was allocated. Where both agree, the filled mark lies in the "
-                   "open one. standard's map is causal here, so half of the formula's is computed, "
-                   "and no map is kept for the backward pass; approx is prefilled by its map, the "
-                   "formula is the recurrent form's.")
+    body += figure(drawn, "Open: the paper's formula, at 4 bytes a number. Filled: FLOPs counted "
+                   "during a run, bytes as allocated. Where both agree, the filled mark lies in "
+                   "the open one. standard computes only the causal half of the formula's map and "
+                   "keeps no map for the backward pass; approx computes a prefill by its map, "
+                   "while the formula is that of the recurrent form.")
     rows = []
     for v in VARIANTS:
         cost = figures.cost_of(results, v)
@@ -481,9 +484,9 @@ def section_cost(results, judged):
                       "FLOPs and bytes of one layer's mixer, without its output projection.")
     drawn = figures.times(results)
     body += "<h3>Time a token against T</h3>" if drawn else ""
-    body += figure(drawn, "Time of the mixer alone, a token, as dev/bench measures it; both axes "
-                   "are logarithmic. A flat line costs the same at any length; a line that rises "
-                   "one to one costs in proportion to the length.", True)
+    body += figure(drawn, "Time of the mixer alone for each token, as dev/bench measures it; both "
+                   "axes are logarithmic. Where a line is flat, a token costs the same at any "
+                   "length; where it rises one to one, in proportion to the length.", True)
     return "cost", "Cost (Tables 5 to 8)", body
 
 
@@ -497,12 +500,12 @@ def section_maps(results, judged):
                            or [] if m.get("tokens")), [])
             return "maps", "Attention maps of one sentence", (
                 f"<p>The sentence, in {escape(group.kind)}: <q>{escape(''.join(tokens))}</q></p>"
-                + figure(drawn, "Of up to four layers the sharpest head, the one whose rows are "
-                         "most peaked. A row of a map is a token that looks, a column one that is "
-                         "looked at; the darker, the more weight (its square root is drawn); "
-                         "\u00b7 is a space. A diagonal: the token itself or a fixed distance "
-                         "back; columns: some tokens draw everybody's look. Of a hybrid, grey maps "
-                         "are of its standard layers. rndembqk's and fixedseqqk's maps are the "
+                + figure(drawn, "Up to four layers, of each the sharpest head: the one whose rows "
+                         "are most peaked. A row of a map is a token that looks, a column a token "
+                         "that is looked at; the darker, the more weight (its square root is "
+                         "drawn); \u00b7 is a space. A diagonal: heads look at a fixed distance; "
+                         "a column: all tokens look at the same one. Grey maps are those of a "
+                         "hybrid's standard layers. rndembqk's and fixedseqqk's maps are the "
                          "same for every text; mlp has none."))
     return "maps", "Attention maps of one sentence", ""
 
@@ -521,7 +524,7 @@ def section_samples(results, judged):
                           "</blockquote>")
     body = f'<div class="samples">{cards}</div>' if cards else ""
     note = paragraph("The same prompt for all models. Look at how far words, and the order of "
-                     "words, are English: on bytes mlp writes pairs of letters.",
+                     "words, are English: on bytes mlp gets only pairs of letters right.",
                      "note") if cards else ""
     return "samples", "Samples of generated text", body + note
 
@@ -632,8 +635,8 @@ def mlp_sentence(results):
     for g in results.mains:
         m, floor = g.mean("mlp", "uniform"), g.floor("bigram_floor")
         if m and floor:
-            parts.append(f"{m.value:.2f} nats a {g.unit}, where the {g.unit} before alone tells "
-                         f"{floor.value:.2f}")
+            parts.append(f"{m.value:.2f} nats a {g.unit} (the previous {g.unit} alone gives "
+                         f"{floor.value:.2f})")
     said = sentence(results, ("mlp",))
     if not parts:
         return said
@@ -683,7 +686,7 @@ def recall_summary(group):
     solved = {layout: [v for a, l in group.models() for v in [a] if l == layout
                        and all(row["solved_step"] is not None for row in group.runs(a, l))]
               for layout in figures.LAYOUT_ORDER}
-    return ["The recall task is solved, by all seeds, alone by "
+    return ["With all seeds the recall task is solved alone by "
             f"{join(solved['uniform']) or 'none'}; as hybrids by {join(solved['even']) or 'none'}."]
 
 
@@ -709,8 +712,8 @@ def summary(results, judged=None):
 TERMS = ("Marks: filled, every layer is the variant (uniform); open, every other layer stays "
          "standard (even, a hybrid). Kept: the share of what mixing gains; standard's is 100 %; "
          "uniform mlp's, which does not mix, 0 %. Losses are in nats, natural logarithms: a loss "
-         "of x means that the right byte or token had a probability of e to the power of -x, in "
-         "the geometric mean. Bars: one standard error over seeds. Hovering a mark shows its "
+         "of x means that the right byte or token had, in the geometric mean, a probability of e "
+         "to the power of -x. Bars: one standard error over seeds. Hovering a mark shows its "
          "numbers.")
 
 
@@ -726,15 +729,15 @@ def page(results, judged):
     if absent:
         named = "; ".join(f"{title[0].lower() + title[1:]} ({FILLS.get(key, 'make table')})"
                           for title, key in absent)
-        body += paragraph(f"{NOT_HERE}, and what measures it: {named}.", "note")
+        body += paragraph(f"{NOT_HERE}, and the command that measures it: {named}.", "note")
     title = "Deconstructing attention, on a small scale"
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><meta name="viewport" '
             f'content="width=device-width, initial-scale=1"/><title>{title}</title><style>{STYLE}'
             f'{PAGE_STYLE}</style></head><body><main><h1>{title}</h1>'
             + paragraph("Standard attention ties four principles together. Each of six variants "
-                        "relaxes one; all were trained alike and are set beside what "
-                        "“Deconstructing Attention” (arXiv 2510.11602) found at 500M parameters. "
-                        f"Of its findings, {spelled(judged)}.", "lead")
+                        "relaxes one; all were trained alike, and the results are compared "
+                        "with those of “Deconstructing Attention” (arXiv 2510.11602) at 500M "
+                        f"parameters. Of its findings, {spelled(judged)}.", "lead")
             + opening(results) + paragraph(TERMS, "note")
             + f'<nav aria-label="Contents"><ul>{contents}</ul></nav>{body}</main>'
             f"<script>{SCRIPT}</script></body></html>\n")

@@ -1,4 +1,4 @@
-"""attnvar_files.py: what attnvar_torch.py reads and writes: chapters 1, 8, 9 and 11 of train_attnvar.c.
+"""attnvar_files.py: the files of attnvar_torch.py: chapters 1, 8, 9 and 11 of train_attnvar.c.
 
 Random numbers, data, checkpoint, options: nothing in here depends on how the model is computed.
 """
@@ -22,7 +22,7 @@ RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1
 
 
 def fail(message):
-    """Every error of the user's making ends here: what was found, what is expected, what to run."""
+    """Every error of the user's ends here: what was found, what is expected, what to run."""
     sys.stdout.flush()
     rank = f"process {RANK}: " if RANK else ""
     print(f"attnvar_torch.py: error: {rank}{message}", file=sys.stderr, flush=True)
@@ -153,7 +153,7 @@ class Data:
 
     @staticmethod
     def open(path):
-        """(tokens as they lie in the file, bytes or tokens, where they begin in it)"""
+        """(tokens as stored in the file, "bytes" or "tokens", the offset of the first)"""
         try:
             with open(path, "rb") as file:
                 head, size = file.read(12).ljust(12, b"\0"), os.path.getsize(path)
@@ -161,7 +161,7 @@ class Data:
             fail(f"{path}: {error.strerror}; expected a text file, such as "
                  "dev/data/austen_train.txt: --data FILE")
         if size == 0:
-            fail(f"{path}: the file is empty; expected a text or a shard of tokens")
+            fail(f"{path}: the file is empty; expected a text or a file of tokens")
         magic, version, count = struct.unpack("<3i", head)
         if magic not in KINDS:
             if path.endswith(".bin"):
@@ -183,7 +183,7 @@ class Data:
         return found & 0xFFFF if self.stream.dtype == torch.int16 else found
 
     def survey(self, limit):
-        """The largest token; one that is not below the limit (0: none) ends the run."""
+        """The largest token; a token that is not below the limit (0: no limit) ends the run."""
         largest, piece = 0, 1 << 22
         for at in range(0, self.n, piece):
             tokens = self.tokens(torch.arange(at, min(at + piece, self.n)))
@@ -195,7 +195,7 @@ class Data:
         return largest
 
     def content(self):
-        """Their number and the checksum of their bytes, for the checkpoint."""
+        """The number of tokens and the checksum of their bytes, for the checkpoint."""
         if self.pairs:
             return "0 00000000"
         crc, skip, left = 0, self.first, self.n
@@ -256,7 +256,7 @@ class Data:
 
 
 def open_data(s, device):
-    """(training data, validation data), and what depends on them: the vocabulary, the sample."""
+    """(training data, validation data). Also sets the vocabulary and the sample's length."""
     if s.data == "recall":
         if s.val:
             fail(f"--val {s.val}: recall makes its own validation data: leave it out")
@@ -305,7 +305,7 @@ def read_anchor(s, train):
 # 9  Checkpoint: dev/notes/porting.md describes it byte for byte
 # ------------------------------------------------------------------------------------------------
 
-RUN_FILES = ["model.safetensors", "log.csv", "config.json", "optim.safetensors"]    # renamed so
+RUN_FILES = ["model.safetensors", "log.csv", "config.json", "optim.safetensors"]  # renamed in order
 
 
 def entries(c, optimizer):
@@ -351,7 +351,7 @@ def metadata(s, state):
     shown.update({"train-content": state.train, "val-content": state.val,
                   "weights": state.weights, "moments": state.moments})
 
-    def text(value):    # what is not UTF-8, or a control character other than tab and newline
+    def text(value):    # U+FFFD for bytes that are not UTF-8 and most control characters
         value = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", value)
         return json.dumps(value, ensure_ascii=False)
     return ",".join(f"{text(name)}:{text(value)}" for name, value in shown.items())
@@ -376,7 +376,7 @@ def config_text(c):
 
 
 def write_file(path, pieces):
-    """To the disk, not only to the system."""
+    """Writes a file to the disk, not only to the system's cache."""
     with open(path, "wb") as file:
         for piece in pieces:
             file.write(piece)
@@ -392,7 +392,7 @@ def finish_save(folder):
 
 def checkpoint_save(model, s, state):
     """All files are complete under temporary names before the first is renamed. Renaming the model
-    is what counts: before it the folder is as it was, after it --resume renames what is left."""
+    commits the save: before it the folder is as it was, after it --resume renames the rest."""
     crc = {}
     for optimizer in (False, True):
         crc[optimizer] = 0
@@ -416,8 +416,8 @@ def checkpoint_save(model, s, state):
         for left in RUN_FILES:
             if os.path.exists(os.path.join(s.out, left + ".tmp")):
                 os.remove(os.path.join(s.out, left + ".tmp"))
-        fail(f"{s.out}/{name}: cannot be written: {error.strerror}; what was saved there before is as "
-             "it was")
+        fail(f"{s.out}/{name}: cannot be written: {error.strerror}; the save before is there, "
+             "unchanged")
     finish_save(s.out)
 
 
@@ -434,7 +434,7 @@ def read_header(path):
 
 
 def checkpoint_open(folder):
-    """(settings, state) as the metadata have them. The rest of the header must follow from them."""
+    """(settings, state) from the metadata. The rest of the header must follow from them."""
     path = os.path.join(folder, "model.safetensors")
     header = read_header(path)
     if not header:
@@ -462,8 +462,8 @@ def checkpoint_open(folder):
 
 
 def checkpoint_read(model, folder, kept, state, optimizer):
-    """Fills the weights and anchors, or the moments, from the file with the expected header. Anchors
-    that this model lacks are passed over."""
+    """Fills the weights and anchors, or the moments, from the file with the expected header. Skips
+    anchors that this model lacks."""
     name = "optim.safetensors" if optimizer else "model.safetensors"
     expected = header_text(kept, optimizer, metadata(kept, state))
     for suffix in ("", ".tmp"):
@@ -518,8 +518,9 @@ MODEL_KEYS = ["layers", "heads", "kv_heads", "dim", "ffn", "vocab", "seq", "batc
 
 
 class Option:
-    """keeper: a checkpoint keeps what makes the model ("model": --init and --resume take it), the run
-    ("run": --resume does, "path": whose contents count, "plan": which may change); or not ("free")."""
+    """keeper: "model": kept in a checkpoint and taken by --init and --resume; "run": kept, taken by
+    --resume; "path": kept, but only the file's content counts; "plan": kept, may change when
+    resuming; "free": not kept."""
 
     def __init__(self, name, kind, keeper, low=0, high=0, default=None):
         self.name, self.kind, self.keeper, self.default = name, kind, keeper, default
@@ -582,7 +583,8 @@ def parse(words):
             values.append(words[at])
             at += 1
         if not values:
-            fail(f"--{name} wants a value: ./train_attnvar --help lists them all")
+            fail(f"--{name} wants a value: attnvar_torch.py --help lists its own options, "
+                 "./train_attnvar --help all others")
         before = [given[name]] if option.kind == "list" and name in given else []
         given[name] = option.parse("\n".join(before + values))
     return given
@@ -629,7 +631,7 @@ def check_config(s):
 
 
 def settings(words):
-    """The defaults, over them those of the size, then what is given or a checkpoint keeps."""
+    """The defaults, replaced by those of the size, then by a checkpoint's and the given options."""
     given = parse(words)
     size = given.get("size") or ("recall" if given.get("data") == "recall" else None)
     if size and size not in SIZES:
@@ -657,7 +659,7 @@ def settings(words):
 
 
 def take_settings(s, given, own_layers):
-    """Takes from a checkpoint what it keeps and was not given. --init takes --seq, too."""
+    """Takes from a checkpoint the options that were not given. --init takes --seq, too."""
     folder = s.out if s.resume else s.init
     s.kept, s.state = checkpoint_open(folder)
     for o in OPTIONS:
@@ -680,7 +682,7 @@ COLUMNS = "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n"
 
 
 def open_out(s):
-    """Makes the folder and locks it; refuses to touch a run that is there. The lock."""
+    """Makes the folder and locks it; refuses to touch an existing run. Returns the lock."""
     try:
         os.makedirs(s.out, exist_ok=True)
         lock = open(os.path.join(s.out, "lock"), "a")
@@ -690,10 +692,10 @@ def open_out(s):
         import fcntl
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        fail(f"--out {s.out}: another process is training there: wait for its end, or choose another "
+        fail(f"--out {s.out}: another process is training there: wait for it, or choose another "
              "folder")
     except (ImportError, OSError):
-        say(f"note: {s.out} cannot be locked: see to it that no other process writes there")
+        say(f"note: {s.out} cannot be locked: make sure that no other process writes there")
     for name in RUN_FILES:
         path = os.path.join(s.out, name)
         if name != "log.csv" and os.path.exists(path) and not s.resume and not s.force:
@@ -703,7 +705,7 @@ def open_out(s):
 
 
 def open_log(s, step):
-    """log.csv, without what a killed run logged beyond its checkpoint, open to add to it."""
+    """Opens log.csv for appending, without lines that a killed run logged after its checkpoint."""
     path, lines = os.path.join(s.out, "log.csv"), [COLUMNS]
     if step and os.path.exists(path):
         with open(path) as file:

@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
-"""attnvar_torch.py: the model of train_attnvar.c in PyTorch, for GPUs and for several of them.
+"""attnvar_torch.py: the model of train_attnvar.c in PyTorch, for one GPU or several.
 
-    python3 dev/scale/attnvar_torch.py --attn nonapprox --layout even       the GPU that is there
+    python3 dev/scale/attnvar_torch.py --attn nonapprox --layout even       on the GPU, if any
     python3 dev/scale/attnvar_torch.py --size 70m --bf16 --compile ...      faster, see below
     torchrun --nproc-per-node 8 dev/scale/attnvar_torch.py ...              eight GPUs, one run
-    python3 dev/scale/attnvar_torch.py --runs FILE                          a run a line of FILE
+    python3 dev/scale/attnvar_torch.py --runs FILE                          each line is a run
 
 Options, layouts, data, random streams, initial weights, windows, schedule, log and checkpoint are
-train_attnvar's: a run that one program began the other resumes, and dev/tools read what this one
-trained. Read it beside the C file: the chapters have its numbers, chapter 2, the matrix product, is
-PyTorch's, and 1, 8 and 9 stand in attnvar_files.py. Gradients are autograd's.
+train_attnvar's: each program resumes the runs of the other, and dev/tools read this one's
+checkpoints. Read it beside the C file: the chapters have the same numbers; chapter 2, the matrix
+product, is PyTorch's, and 1, 8 and 9 are in attnvar_files.py. Autograd computes the gradients.
 
-Options of its own:
-    --device NAME   cuda, mps or cpu [the first that is there]
-    --explicit      every map is written out, as the equations say: the reference, also taken where
+Options that train_attnvar lacks:
+    --device NAME   cuda, mps or cpu [the first that this machine has]
+    --explicit      computes every map in full, as the equations say: the reference, also used where
                     PyTorch (before 2.0) has no scaled_dot_product_attention
     --bf16          matrix products in bfloat16; weights, residual stream, norms, loss, AdamW,
                     validation and nonapprox's scores stay float32
     --compile       torch.compile fuses each block, the loss and AdamW
 
-On a GPU a step is recorded as a CUDA graph and replayed. Losses are fetched when they are shown
-or saved, so a step that is not finite ends the run at the next line of progress.
+On a GPU a step is recorded as a CUDA graph and replayed. Losses are fetched when they are shown or
+saved, so a step that is not finite ends the run only at the next line of progress.
 With torchrun every process takes its rows of each batch (no more processes than --batch); gradients
 are summed, so N processes train as one does. Needs Python 3.8 and torch 1.13 or later.
 """
@@ -78,7 +78,7 @@ def crossentropy(logits, targets):
 
 # ------------------------------------------------------------------------------------------------
 # 4  Mixers: o (R,T,NH,dh) from q (M,T,NH,dh), k (M,T,NKV,dh), v (R,T,NKV,dh). M rows have a map;
-#    M = 1: it serves all. Each comes twice: from the equations, and as a GPU likes it (fast)
+#    M = 1: it serves all. Two forms: from the equations, and in a form fast on a GPU (fast)
 # ------------------------------------------------------------------------------------------------
 
 FAST = hasattr(F, "scaled_dot_product_attention")
@@ -90,12 +90,12 @@ def per_head(x, NH):
 
 
 def later(T, device):
-    """(T,T) true where j > i: a query does not see it."""
+    """(T,T) true where j > i: query i does not see key j."""
     return torch.ones(T, T, dtype=torch.bool, device=device).triu(1)
 
 
 def scores(q, k):
-    """(M,NH,T,T) s q_i.k_j; softmax and its relatives want at least float32."""
+    """(M,NH,T,T) s q_i.k_j, in at least float32, which softmax and approx's polynomial need."""
     x = q.transpose(1, 2) @ per_head(k, q.shape[2]).transpose(2, 3)
     return x.to(torch.promote_types(x.dtype, torch.float32)) / math.sqrt(q.shape[3])
 
@@ -134,9 +134,9 @@ def approx(q, k, v, fast):
 
 
 def approx_recurrent(q, k, v, chunk=256):
-    """f(s q.k) = phi(q).phi(k) with phi(x) = (1, sqrt(s) x, s x_a x_b / sqrt 2): what is before a
-    chunk of positions is a sum, the state (R,NH,1+dh+dh^2,dh+1), and only within it there is a map.
-    A channel of ones beside v sums up the denominator."""
+    """f(s q.k) = phi(q).phi(k) with phi(x) = (1, sqrt(s) x, s x_a x_b / sqrt 2). All positions
+    before a chunk are summed up in the state (R,NH,1+dh+dh^2,dh+1); only within the chunk there is
+    a map. A channel of ones appended to v yields the denominator."""
     dtype, s = v.dtype, 1 / math.sqrt(q.shape[3])
     q, k, v = (per_head(x, q.shape[2]).to(torch.promote_types(dtype, torch.float32))
                for x in (q, k, v))
@@ -158,14 +158,14 @@ def approx_recurrent(q, k, v, chunk=256):
     return torch.cat(out, 2).transpose(1, 2).to(dtype)
 
 
-# ---- 4.4  nonapprox: A_ij = exp(x_j) / sum_{l<=i} exp(x_l), x_j = s SiLU(q_j).k_j: a score a key
+# ---- 4.4  nonapprox: A_ij = exp(x_j) / sum_{l<=i} exp(x_l), x_j = s SiLU(q_j).k_j: one score a key
 
 def nonapprox(q, k, v, fast):
-    """Scores beyond 1000 occur: they are float32, and the mask comes before the exponential."""
+    """Scores beyond 1000 occur, so they are float32 and are masked before the exponential."""
     T, wide = q.shape[1], torch.promote_types(q.dtype, torch.float32)
     q, k, heads = q.transpose(1, 2).to(wide), per_head(k, q.shape[2]).to(wide), q.shape[2]
     x = (F.silu(q) * k).sum(-1) / math.sqrt(q.shape[3])                             # (R,NH,T)
-    if fast:            # attention with one channel, query 1 and key x_j; zeros, as kernels want 8
+    if fast:            # attention with query 1 and key x_j; padded with zeros, as kernels need 8
         key = F.pad(x[..., None], (0, 7))
         one = F.pad(torch.ones_like(x[..., None]), (0, 7))
         o = F.scaled_dot_product_attention(one, key, per_head(v, heads).to(wide), is_causal=True,
@@ -175,7 +175,7 @@ def nonapprox(q, k, v, fast):
     return apply_map(x.softmax(-1), v)
 
 
-# ---- 4.5, 4.6, 4.7  rndembqk, fixedseqqk, staticembqk: standard, with q and k from elsewhere
+# ---- 4.5, 4.6, 4.7  rndembqk, fixedseqqk, staticembqk: standard, with q and k of another input
 
 OWN, RANDOM_ANCHOR, TEXT_ANCHOR, STATIC = range(4)
 
@@ -222,7 +222,7 @@ class Model:
                              dtype=torch.float64)
         angle = torch.arange(T).double()[:, None] * speed
         self.angles = torch.stack([angle.cos(), angle.sin()]).to(self.store)
-        # an anchor's row is kept up to the last layer that uses it; the one needed longest is first
+        # an anchor's row is kept up to the last layer that uses it; the longest needed comes first
         last = {kind: max(l for l, x in enumerate(c.layout) if VARIANTS[x][0] == kind)
                 for kind in (RANDOM_ANCHOR, TEXT_ANCHOR)
                 if any(VARIANTS[x][0] == kind for x in c.layout)}
@@ -231,7 +231,7 @@ class Model:
         self.block, self.head, self.adamw = block, head, adamw
 
     def tensor(self, name):
-        """By its name in a checkpoint; None for an anchor that this model does not have."""
+        """The tensor of this name in a checkpoint; None for an anchor that this model lacks."""
         if name.startswith("anchor."):
             letter, anchor = {"anchor.embeds": ("R", self.embeds),
                               "anchor.tokens": ("F", self.anchor_tokens)}[name]
@@ -244,8 +244,8 @@ class Model:
     # --------------------------------------------------------------------------------------------
 
     def forward(self, tokens, skip=None, dtype=None, hidden=None):
-        """(B,T,C) what leaves the last block. skip: of layers that are not standard, "blocks" or
-        "mixers" are left out. hidden: a list that gets what enters each block."""
+        """(B,T,C) the output of the last block. skip: leaves out the "blocks" or the "mixers" of
+        layers that are not standard. hidden: a list to which each block's input is appended."""
         (B, T), table = tokens.shape, self.w["model.embed_tokens.weight"]
         rows, alive = [table[tokens]], [] if skip else self.anchors
         for kind, _ in alive:
@@ -267,7 +267,7 @@ class Model:
         return h[:B]
 
     def losses(self, tokens, targets, skip=None, dtype=None):
-        """(B,T) the loss of each position, and as head() whether its target is the likeliest."""
+        """(B,T) the loss of each position, and whether its target is the likeliest, as in head()."""
         h = self.forward(tokens, skip, dtype)
         return self.head(h, self.w["model.norm.weight"], self.head_weight(), targets,
                          dtype or self.dtype)
@@ -280,14 +280,14 @@ class Model:
                       self.head_weight())
 
     def add_gradients(self, loss):
-        """g += the gradient of the loss; what the loss does not depend on gets nothing."""
+        """g += the gradient of the loss; nothing for tensors that the loss does not depend on."""
         found = torch.autograd.grad(loss, list(self.w.values()), allow_unused=True)
         pairs = [(g, x) for g, x in zip(self.g.values(), found) if x is not None]
         torch._foreach_add_([g for g, _ in pairs], [x for _, x in pairs])
 
 
 def block(h, e, w, angles, letter, source, stay, heads, skip_mixer, fast, dtype):
-    """The next block's h (stay,T,C). source: the row of h whose q and k all rows use, or None."""
+    """The next block's h (stay,T,C). source: the row of h whose q and k serve all rows, or None."""
     if skip_mixer:
         mid = h[:stay]
     else:
@@ -338,7 +338,7 @@ def learning_rate(s, step):
 
 
 def coefficients(s, t, lr):
-    """What of step t = 1, 2, .. differs from the other steps': the arguments of adamw()."""
+    """Those arguments of adamw() that change with the step t = 1, 2, .."""
     return [lr / (1 - s.beta1 ** t), 1 / math.sqrt(1 - s.beta2 ** t), lr * s.decay]
 
 
@@ -387,8 +387,8 @@ def evaluate(model, val, windows, skip=None):
 def validate(what, model, val, windows, skip=None):
     loss, accuracy = evaluate(model, val, windows, skip)
     if not math.isfinite(loss):
-        fail(f"{what}: the validation loss is {loss}: not finite; what was saved before stays; try "
-             "a lower --lr or a longer --warmup")
+        fail(f"{what}: the validation loss is {loss}: not finite; the save before stays; try a "
+             "lower --lr or a longer --warmup")
     say(f"{what}  val loss {loss:.4f}" + (f"  accuracy {accuracy:.4f}" if val.pairs else
         f"  ({loss / math.log(2):.4f} bits a byte)" if val.kind == "bytes" else
         f"  (perplexity {math.exp(loss):.2f})"))
@@ -416,7 +416,7 @@ def sample(model, prompt, n, seed, temperature=0.8):
 
 class Launch:
     """A function without arguments. On a GPU it is recorded after three trials and replayed as a
-    whole, since small kernels run faster than Python starts them."""
+    whole, because small kernels finish faster than Python can start the next one."""
 
     def __init__(self, function, recorded):
         self.call = function
@@ -435,8 +435,8 @@ class Launch:
 
 
 class Trainer:
-    """One step: the gradients of --accumulate batches, then AdamW. What it measures stays on the
-    device until rows() fetches it."""
+    """One step: the gradients of --accumulate batches, then AdamW. Its measurements stay on the
+    device until fetch() reads them."""
 
     def __init__(self, model, s, data, recorded=True):
         self.model, self.s, self.data = model, s, data
@@ -500,7 +500,7 @@ class Trainer:
                      f"{abs(norms[at])}: not finite; try a lower --lr or a longer --warmup")
             rows.append((t, loss, lr, norm, rate))
         self.kept = []
-        if RANKS > 1 and not values[-1][2]:             # until all know, none of them stops
+        if RANKS > 1 and not values[-1][2]:             # no process stops until all know
             return rows, 0
         return rows, self.interrupted or (signal.SIGTERM if values[-1][2] else 0)
 
@@ -550,7 +550,7 @@ def train(model, s, data, val):
         if stopped:
             say(f"\ninterrupted after step {step}, " + (f"saved in {s.out}; to go on: --out "
                 f"{shlex.quote(s.out)} --resume" if s.out else "without --out nothing is saved"))
-            meet(model.store.device)            # a process that ends may take the others with it
+            meet(model.store.device)            # a process that ends early may end the others
             sys.exit(128 + stopped)
         trainer.began = time.monotonic()
     for number, action in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), caught):
@@ -583,14 +583,14 @@ def describe(s, model, data, val):
 
 
 def restore(model, s, data):
-    """Before a run starts or goes on: the anchor, and all that the checkpoint has."""
+    """Before a run starts or goes on: sets the anchor, and all tensors of the checkpoint."""
     if "F" in s.layout and not s.resume:
         model.anchor_tokens.copy_(read_anchor(s, data))
     if not s.kept:
         return
     folder = s.out if s.resume else s.init
     checkpoint_read(model, folder, s.kept, s.state, False)
-    if "anchor" in s.given:                     # not the checkpoint's
+    if "anchor" in s.given:                     # it replaces the checkpoint's
         kept = model.anchor_tokens.clone()
         model.anchor_tokens.copy_(read_anchor(s, data))
         if s.resume and not torch.equal(kept, model.anchor_tokens):
@@ -601,9 +601,9 @@ def restore(model, s, data):
                                           ("training", "validation"), ("data", "val")):
         if mine != theirs:
             fail(f"{s.out}: the run's {role} data are {theirs} (tokens, checksum), these are "
-                 f"{mine}: give the run's own, wherever they are now: --{option} FILE")
+                 f"{mine}: give the run's own data, from wherever they are now: --{option} FILE")
     if s.state.step > s.steps:
-        fail(f"{s.out}: step {s.state.step} is done, --steps {s.steps} is less")
+        fail(f"{s.out}: step {s.state.step} is done, --steps {s.steps} is less: give more")
     checkpoint_read(model, folder, s.kept, s.state, True)
 
 
@@ -612,7 +612,7 @@ def one_run(words, device):
     if RANKS > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     lock = open_out(s) if s.out and RANK == 0 else None
-    meet(device)                                # the folder is there, and no other's
+    meet(device)                                # the folder exists and is locked
     data, val = open_data(s, device)
     s.content = (data.content(), val.content()) if s.out else None
     c = SimpleNamespace(**{key: getattr(s, key) for key in MODEL_KEYS})
@@ -635,7 +635,7 @@ def one_run(words, device):
 
 
 def compiled(cache=[]):
-    """Compiled once a process: later runs of the same shapes find their code."""
+    """Compiled once in a process: later runs of the same shapes reuse the code."""
     if not hasattr(torch, "compile"):
         fail(f"--compile needs PyTorch 2, this is {torch.__version__}: leave it out")
     if not cache:
@@ -657,8 +657,8 @@ def choose_device(name):
             name = f"cuda:{local}"
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        fail(f"--device {name}: {str(error).splitlines()[0]}: expected cuda, mps or cpu, as this "
-             "machine has")
+        fail(f"--device {name}: {str(error).splitlines()[0]}: expected cuda, mps or cpu, "
+             "whichever this machine has")
 
 
 def main(words):
@@ -675,13 +675,13 @@ def main(words):
             dist.destroy_process_group()
         return
     if len(given) > 1 and set(given) - {"runs", "device", "threads"}:
-        fail("--runs FILE: the options of a run stand in its line: beside --runs only --device and "
-             "--threads")
+        fail("--runs FILE: each line of FILE has the options of a run; beside --runs give only "
+             "--device and --threads")
     try:
         with open(given["runs"]) as file:
             lines = [shlex.split(line, comments=True) for line in file]
     except (OSError, ValueError) as error:
-        fail(f"--runs {given['runs']}: {error}: expected a file with a line of options a run")
+        fail(f"--runs {given['runs']}: {error}: expected a file with a run's options on each line")
     for line in filter(None, lines):
         out = parse(line).get("out")
         there = out and os.path.exists(os.path.join(out, "model.safetensors"))

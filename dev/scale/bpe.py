@@ -7,14 +7,15 @@
 The first command learns from train.txt and encodes both texts, the second only encodes. It writes
 
     tokenizer.json    for Hugging Face's tokenizers library, which gives the same ids
-    tokens.txt        a line a token: its bytes, the two tokens it joins (dev/tools: --tokenizer)
+    tokens.txt        for each token its bytes and the two tokens it joins (dev/tools: --tokenizer)
     train_8192.bin    ids in llm.c's format: 256 int32 (magic, version, count), then uint16
 
 A text is cut into words: letters, digits or other characters, each with at most one space in front,
 and runs of white space. A word begins as its bytes, tokens 0 to 255. The pair of neighbours that is
 most frequent in all words becomes token 256 and is joined wherever it occurs; then the next pair
-becomes token 257, and so on (of equals, the pair of smaller ids). To encode a word, its pairs are
-joined in the order in which they were learned. A byte that is not UTF-8 counts as a letter.
+becomes token 257, and so on (of equally frequent pairs, that with the smaller ids). To encode a
+word, its pairs are joined in the order in which they were learned. A byte that is not UTF-8 counts
+as a letter.
 """
 import argparse
 import functools
@@ -29,15 +30,16 @@ from collections import Counter, defaultdict
 from typing import Dict, List, NoReturn, Tuple
 
 Pair = Tuple[int, int]      # two neighbouring tokens
-# Python's \w and \s are not other libraries', so each class is spelled out. From U+00C0 on all are
-# letters but U+2000 to U+2BFF. A run of white space leaves its last character to the next word.
+# Python's \w and \s differ from those of other libraries, so each class is spelled out. From U+00C0
+# on all characters but U+2000 to U+2BFF are letters. A run of white space leaves its last character
+# to the next word.
 LETTER, SPACE = "A-Za-z\u00c0-\u1fff\u2c00-\U0010ffff", "\\t-\\r "
 PATTERN = (f" ?[{LETTER}]+| ?[0-9]+| ?[^{SPACE}0-9{LETTER}]+|"
            f"[{SPACE}]+(?![^{SPACE}])|[{SPACE}]+")
 
 
 def fail(message: str) -> NoReturn:
-    """The one way to report a user's error: what was found, what is expected."""
+    """Reports an error of the user's: what was found, what is expected."""
     print(f"bpe.py: error: {message}", file=sys.stderr)
     sys.exit(1)
 
@@ -60,7 +62,7 @@ def join(ids: List[int], pair: Pair, new: int) -> List[int]:
 
 
 def learn(counts: Dict[bytes, int], vocab: int) -> List[Pair]:
-    """The pairs that become tokens 256, 257, ..., by how often each word occurs."""
+    """The pairs that become tokens 256, 257, ...; counts: how often each word occurs."""
     words, often = [list(word) for word in counts], list(counts.values())
     pairs: Dict[Pair, int] = Counter()              # how often each pair occurs
     where: Dict[Pair, set] = defaultdict(set)       # the words that have it, or once had it
@@ -71,11 +73,12 @@ def learn(counts: Dict[bytes, int], vocab: int) -> List[Pair]:
     heap = sorted((-count, pair) for pair, count in pairs.items())
     while len(texts) < vocab:
         if not heap:
-            fail(f"--vocab {vocab}: the texts have pairs for {len(texts)} tokens; expected more")
+            fail(f"--vocab {vocab}: the texts have pairs for {len(texts)} tokens only; give a "
+                 "longer text or a smaller --vocab")
         count, pair = heapq.heappop(heap)
-        if -count != pairs[pair]:                   # it has fallen: back in line
+        if -count != pairs[pair]:                   # its count has fallen: reinsert it
             heapq.heappush(heap, (-pairs[pair], pair))
-        elif count < 0 and texts[pair[0]] + texts[pair[1]] not in known:    # one way to each text
+        elif count < 0 and texts[pair[0]] + texts[pair[1]] not in known:    # no two tokens alike
             new = len(texts)
             for index in where.pop(pair):
                 old, words[index] = words[index], join(words[index], pair, new)
@@ -83,7 +86,7 @@ def learn(counts: Dict[bytes, int], vocab: int) -> List[Pair]:
                     pairs[gone] -= often[index]
                 for found in zip(words[index], words[index][1:]):
                     pairs[found] += often[index]
-                    if new in found:                # only such pairs rise; the last entry counts
+                    if new in found:                # only counts of such pairs can rise
                         where[found].add(index)
                         heapq.heappush(heap, (-pairs[found], found))
             texts.append(texts[pair[0]] + texts[pair[1]])
@@ -141,7 +144,7 @@ def from_json(path: str) -> List[Pair]:
 
 
 def write(path: str, data: bytes, note: str = "") -> None:
-    """The whole file or none."""
+    """Writes the whole file or none."""
     with open(path + ".tmp", "wb") as file:
         print(f"wrote {path}: {file.write(data)} bytes{note}", flush=True)
     os.replace(path + ".tmp", path)
@@ -156,7 +159,7 @@ def run(args: argparse.Namespace) -> None:
     own = [] if args.tokenizer else ["tokenizer.json", "tokens.txt"]
     stems = [os.path.splitext(os.path.basename(path))[0] for path in args.file + args.val]
     for path in args.file + args.val:
-        os.stat(path)                               # one that is missing is found before the work
+        os.stat(path)                               # a missing file is noticed before the work
     made = [os.path.join(args.out, name) for name in own + [f"{s}_{vocab}.bin" for s in stems]]
     for path in made:
         if made.count(path) > 1 or os.path.exists(path) and not args.force:
@@ -187,7 +190,7 @@ def main() -> None:
     option("file", metavar="FILE", nargs="+", help="texts to learn from and to encode")
     option("--val", metavar="FILE", nargs="+", default=[], help="texts to encode only")
     option("--vocab", metavar="N", type=int, default=1024, help="tokens, 300 to 65536 (1024)")
-    option("--tokenizer", metavar="FILE", help="a tokenizer.json of bpe.py: learns nothing")
+    option("--tokenizer", metavar="FILE", help="encode with this tokenizer.json, learn nothing")
     option("--out", metavar="DIR", required=True, help="folder to write (required)")
     option("--force", action="store_true", help="overwrite what exists")
     try:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""measure_torch.py: what dev/tools measure, for models too large for the CPU.
+"""measure_torch.py: the measurements of dev/tools, for models too large for the CPU.
 
     python3 dev/scale/measure_torch.py FOLDER --skip --context 1,2,4,8 --inspect 16
 
-Reads the folder that attnvar_torch.py or train_attnvar wrote and writes into it eval.json and, with
+Reads a folder that attnvar_torch.py or train_attnvar wrote. Writes into it eval.json and, with
 --inspect, inspect.json: the members of `eval_attnvar --json --positions` and `inspect_attnvar --json`
-by the same rules, in float32. dev/tools/README.md says what they mean.
+by the same rules, in float32. dev/tools/README.md explains them.
 """
 import argparse
 import json
@@ -18,7 +18,7 @@ import torch
 
 import attnvar_torch as A
 
-TARGETS = 1024                                      # that every length of context scores
+TARGETS = 1024                                      # scored for every length of context
 
 
 def mean_of(losses):
@@ -48,7 +48,7 @@ def over_windows(model, val, windows, skip, bytes_each):
 
 @torch.no_grad()
 def by_context(model, val, contexts, skip):
-    """Each length scores the same targets, from nothing but the tokens before them."""
+    """Loss of the same targets for each length, from only that many tokens before them."""
     longest, out = max(contexts), []
     places = torch.tensor([longest + int((val.n - longest) * i / TARGETS) for i in range(TARGETS)])
     for context in contexts:
@@ -110,7 +110,7 @@ def indicators(a):
 
 
 def normalised(raw, T, NH):
-    """The place of the first three in their ranges; the others' range is 0 to 1."""
+    """The first three rescaled to 0 .. 1; the range of the others is 0 to 1 already."""
     ranges = {"entropy": (0, math.lgamma(T + 1)), "diversity": (0, 2 * math.sqrt(NH - 1) / (T + 1)),
               "concentration": (math.sqrt(sum(1 / t for t in range(1, T + 1))), math.sqrt(T))}
     return {name: (x - ranges[name][0]) / (ranges[name][1] - ranges[name][0])
@@ -119,7 +119,7 @@ def normalised(raw, T, NH):
 
 
 def distribution(x):
-    """Of all scores: least, largest, mean; percentiles between neighbours."""
+    """Least, largest and mean of the scores; percentiles interpolated between neighbours."""
     x = x.sort().values
     out = {"count": len(x), "min": float(x[0])}
     for p in (1, 25, 50, 75, 99):
@@ -198,11 +198,12 @@ def main():
     option("folder")
     option("--data", metavar="FILE", help="text or tokens [the run's validation data]")
     option("--windows", metavar="N", type=int, default=0, help="windows to score; 0: all [0]")
-    option("--skip", action="store_true", help="also without the layers that are not standard")
+    option("--skip", action="store_true", help="also without the blocks, then without the mixers, of "
+           "the layers that are not standard")
     option("--context", metavar="N,N", default="", help="lengths of context [none]")
-    option("--inspect", metavar="N", type=int, default=0, help="windows to look at [none]")
-    option("--bytes", metavar="X", type=float, help="bytes a token, for bits a byte [none]")
-    option("--device", metavar="NAME", help="cuda, mps or cpu [the first that is there]")
+    option("--inspect", metavar="N", type=int, default=0, help="windows for inspect.json [none]")
+    option("--bytes", metavar="X", type=float, help="mean bytes of a token, for bits a byte [none]")
+    option("--device", metavar="NAME", help="cuda, mps or cpu [the first that this machine has]")
     args = parser.parse_args()
     device = A.choose_device(args.device)
     model, val = load(args.folder, device, args.data)

@@ -9,10 +9,10 @@
    taken in the order of the ranks, so a run repeats bit for bit with the same number of ranks; with
    another number its losses differ in the last digits only, and it can be resumed.
 
-   The options are train_attnvar's. --batch is the batch of all ranks together, at least one row
-   each; --threads are those of one rank. Rank 0 prints and saves; every rank reads the data, and
-   for --resume and --init the checkpoint, so all machines must see the same files. Every rank
-   validates for itself, and has memory for the whole batch. */
+   The options are train_attnvar's. --batch is the number of rows of all ranks together, at least
+   one for each; --threads is the number of threads of each rank. Rank 0 prints and saves; every
+   rank reads the data, and for --resume and --init the checkpoint, so all machines must see the
+   same files. Every rank validates for itself, and has memory for the whole batch. */
 
 #include <mpi.h>
 #include <stdbool.h>
@@ -57,8 +57,8 @@ static void add_over_ranks(float *gradient, size_t n, double *loss, int batch) {
     free(parts);
 }
 
-// A signal may reach the ranks at different steps; they stop together, after the step in which any
-// of them has it.
+// A signal may reach the ranks at different steps; they stop together, after the first step in
+// which any of them has received it.
 static int stopping;
 static int agree(int signal) {
     MPI_Allreduce(&signal, &stopping, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     if (rank > 0) {
         if (!freopen("/dev/null", "w", stdout)) return 1;
-        setvbuf(stderr, NULL, _IOFBF, 1 << 16);         // it is written after leave()
+        setvbuf(stderr, NULL, _IOFBF, 1 << 16);         // so messages appear after leave()
     }
     atexit(leave);
     settings(&s, argc, argv);
@@ -95,7 +95,7 @@ int main(int argc, char **argv) {
     print_model(&s, &m);
     size_t windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
     print_data(&s, &data, &val, windows);
-    printf("processes   %d of %d rows or fewer, %d thread%s each\n\n", ranks,
+    printf("processes   %d with at most %d rows and %d thread%s each\n\n", ranks,
            (s.c.batch + ranks - 1) / ranks, s.threads, s.threads > 1 ? "s" : "");
     model_allocate(&m, s.seed);
     make_work(&s.c);

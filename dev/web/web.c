@@ -2,15 +2,16 @@
 
    Compiled to WebAssembly by `make web`. The page's worker (src/engine.js) calls the functions
    marked EXPORT: start a model from the command line's own options, take steps, validate, look at
-   maps, write text, save. Files and the two output streams are the worker's: it answers WASI's
-   calls from a few files that it holds in memory, so the reader of data and the writer of
-   checkpoints are the main file's, unchanged. fail() ends in proc_exit(), which the worker turns
+   maps, write text, save. The worker provides the files and the two output streams: it answers
+   WASI's calls from a few files that it holds in memory, so the main file's reader of data and its
+   writer of checkpoints work unchanged. fail() ends in proc_exit(), which the worker turns
    into an exception that carries the message.
 
    One instance holds one model, so everything here is global. Numbers return in result[]; rows of
    maps, indicators and tokens in memory that web_memory() reserved. */
 
 #define PROGRAM "attnvar"
+#define SMALLER "choose a smaller model"
 #define INSPECT_NO_MAIN
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Wunused-function"
@@ -78,7 +79,7 @@ void EXPORT(web_save)(void);
 
 double *web_result(void) { return result; }
 
-// Memory for what a call is handed; the caller keeps it.
+// Memory for the arguments of a call; the caller keeps it.
 void *web_memory(int bytes) { return allocate((size_t)bytes, "the page's own data"); }
 
 // Makes the model. options: words of the command line, a line each; --init loads weights. They are

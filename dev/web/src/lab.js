@@ -110,7 +110,7 @@ function buildTable() {
     `<td><span class="row-actions"><button type="button" data-act="save" aria-label="Save model ${i + 1}, ${m.letters}">save</button>` +
     `<button type="button" data-act="remove" aria-label="Remove model ${i + 1}, ${m.letters}">✕</button></span></td></tr>`).join('');
   $('letters-hint').innerHTML = 'Click a letter to change that layer: ' + VARIANTS.map((v) => `<b style="color:var(--${v.letter})">${v.letter}</b> ${v.name}`).join(', ') +
-    '. The model then starts again. A trained hybrid (standard and simple layers) is also validated with its simple blocks left out, and with only their mixing left out.';
+    '. The model then starts again. A trained hybrid (standard and simple layers) is also validated without its simple blocks, and without only their mixing.';
   lookChoices();
   buildSamples();
   drawSoon();
@@ -186,7 +186,7 @@ function drawCurves() {
   $('curves').innerHTML = chart({curves, floors, xMax: Math.max(1, ...lab.models.map((m) => m.total)), yLow, yHigh,
     yName: recall ? 'accuracy' : 'loss, nats', width, height});
   $('curves-says').textContent = (curves.length ? '' : 'The curves appear here. ') +
-    `Lines: ${recall ? 'accuracy' : 'loss'} on training batches, smoothed. Marks: on ${known && !recall ? `${known.info.scored.toLocaleString('en')} ${kind}s of ` : ''}validation data. ` +
+    `Lines: ${recall ? 'accuracy' : 'loss'} on training batches, smoothed. Marks: ${recall ? 'accuracy' : 'loss'} on ${known && !recall ? `${known.info.scored.toLocaleString('en')} ${kind}s of ` : ''}the validation data. ` +
     'Dashed lines and hollow marks: models with different layers. ' +
     (recall ? 'Dotted: the accuracy of a guess among all values, and among the values that occurred.'
       : `Dotted: the loss of a model that knows nothing (chance), that knows how frequent each ${kind} is (unigram), and that knows the previous ${kind} (bigram).`);
@@ -277,7 +277,7 @@ function setOwn(bytes, name, note) {
   restart();
 }
 
-// A file's bytes; null, and a message, if the browser cannot read it (a folder, a file that is gone).
+// A file's bytes; null, and a message, if the browser cannot read it (a folder, a deleted file).
 async function fileBytes(file) {
   try {
     return new Uint8Array(await file.arrayBuffer());
@@ -448,7 +448,7 @@ function setUpLab() {
     if (document.hidden) hiddenAt = lab.running ? performance.now() : 0, stepsThen = allSteps();
     else if (hiddenAt) {
       const seconds = Math.round((performance.now() - hiddenAt) / 1000), steps = allSteps() - stepsThen;
-      if (seconds > 2) say(steps ? `Went on in the background: ${steps} steps in ${seconds} s.` : `The browser let this page wait in the background for ${seconds} s; it goes on now.`);
+      if (seconds > 2) say(steps ? `Training went on in the background: ${steps} steps in ${seconds} s.` : `The browser paused this page in the background for ${seconds} s; training goes on now.`);
       drawSoon();
     }
   });

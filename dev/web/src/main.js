@@ -40,7 +40,7 @@ setUpInside();
 setUpLesson();
 setUpShare();
 tellWrong(wrong);
-$('about').textContent = `This computer has ${cores} core${cores > 1 ? 's' : ''}: as many models train at once. The page carries the first 600,000 bytes of the corpus ` +
+$('about').textContent = `This computer has ${cores} core${cores > 1 ? 's' : ''}, so ${cores} model${cores > 1 ? 's' : ''} can train at once. The page carries the first 600,000 bytes of the corpus ` +
   `and is built from sources with the SHA-256 ${BUILT.sources.slice(0, 16)}…`;
 // for the tests and the curious: the page's own parts
 window.attnvar = {BUILT, lab, look, scheduler, lesson, cards, corpusBytes, change, configure, setModels, play, stop, oneStep, restart, setOwn, ownFile, loadModel,

@@ -15,7 +15,7 @@ function smoothed(before, now, count) {
   return count === 1 ? now : keep * before + (1 - keep) * now;
 }
 
-// One model: its configuration, its worker, all that is known of it.
+// One model: its configuration, its worker, its results so far.
 class Model {
   constructor(config) {
     Object.assign(this, {config, letters: config.letters, steps: [], losses: [], accuracies: [], checks: [],
@@ -45,7 +45,7 @@ class Model {
       this.total = info.steps;
       return info;
     });
-    this.ready.catch(() => {});                 // whoever waits for it hears of it
+    this.ready.catch(() => {});                 // those who wait for it get the error
     return this.ready;
   }
 
@@ -59,8 +59,11 @@ class Model {
   }
 
   fail(error) {
-    // the program knows the reader's text as text.txt, and names its own tools
-    this.error = error.message.replace(/^text\.txt/, this.config.ownName || 'text.txt').replace(/: --[a-z]+ FILE.*/, '');
+    // the program calls the reader's text text.txt, and names options that the page lacks
+    this.error = error.message.replace(/^text\.txt/, this.config.ownName || 'text.txt').replace(/: --[a-z]+ FILE.*/, '')
+      .replace(/ of --seq (\d+) \+ 1: .*/, ' of $1 + 1: expected a longer text, or a smaller size')
+      .replace('choose a smaller --batch, --seq or --size', 'choose a smaller size or fewer models')
+      .replace('a lower --lr or a longer --warmup', 'a lower learning rate');
     this.close();
     this.changed();
   }
@@ -143,8 +146,8 @@ class Model {
   }
 }
 
-// Gives each worker a slice of time in turn, as many at once as there are cores; first the model
-// that is least far. The lesson and the laboratory share it.
+// Gives each worker a slice of time in turn, as many at once as there are cores, and begins with
+// the model that has made least progress. The lesson and the laboratory share it.
 const scheduler = {
   groups: new Set(), busy: 0,
   next() {

@@ -172,8 +172,8 @@ function showClass() {
   }
   parts.push(`${c.runs} run${c.runs === 1 ? '' : 's'}.`);
   if (c.repeated) parts.push(`${c.repeated} had the seed and settings of a run already counted: it is the same run, so it counts once. Choose different seeds.`);
-  if (c.unfinished) parts.push(`${c.unfinished} not finished, not counted.`);
-  if (c.wrong.length) parts.push(`Not understood, so left out: line ${c.wrong.slice(0, 8).join(', ')}${c.wrong.length > 8 ? ' and more' : ''}; expected the columns ${CSV.join(', ')}.`);
+  if (c.unfinished) parts.push(`${c.unfinished} not finished, so not counted.`);
+  if (c.wrong.length) parts.push(`Left out, because not understood: line ${c.wrong.slice(0, 8).join(', ')}${c.wrong.length > 8 ? ' and more' : ''}; expected the columns ${CSV.join(', ')}.`);
   $('class-says').textContent = parts.join(' ');
   $('class-results').innerHTML = c.groups.map((g) => {
     const all = g.rows.flatMap((r) => r.values), low = Math.min(...all), high = Math.max(...all), pad = Math.max(0.02, 0.08 * (high - low));
@@ -226,5 +226,5 @@ function setUpShare() {
 }
 
 function tellWrong(wrong) {
-  if (wrong.length) showError(`The address contains settings that this page does not know, so they are left out: ${wrong.slice(0, 8).map((w) => w.length > 60 ? w.slice(0, 60) + '…' : w).join(', ')}${wrong.length > 8 ? `, and ${wrong.length - 8} more` : ''}.`);
+  if (wrong.length) showError(`The address contains settings that this page does not know; it ignores them: ${wrong.slice(0, 8).map((w) => w.length > 60 ? w.slice(0, 60) + '…' : w).join(', ')}${wrong.length > 8 ? `, and ${wrong.length - 8} more` : ''}.`);
 }

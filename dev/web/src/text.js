@@ -17,10 +17,10 @@ const VARIANTS = [
    says: 'No position sees another. The same matrices become a small network for each position alone, so the model knows only the current byte. There is no map, so the other three principles have nothing to act on.'},
   {name: 'approx', letter: 'A', gone: 2, shape: 'triangle', chapter: '4.3',
    equation: 'f(x) = 1 + x + x²/2 replaces exp(x)\nA = f(x_ij) / Σ_l f(x_il)',
-   says: 'The softmax keeps its dot product but loses its exponential: the first three terms of its Taylor series stand in. The model can still compare, but less sharply.'},
+   says: 'The softmax keeps its dot product but loses its exponential: the first three terms of its Taylor series replace it. The model can still compare, but less sharply.'},
   {name: 'nonapprox', letter: 'N', gone: 2, shape: 'diamond', chapter: '4.4',
    equation: 's_j = SiLU(q_j) · k_j / √dh\nA = softmax_j(s_j), j ≤ i',
-   says: 'Queries and keys no longer meet in pairs. Each position gets one score of its own, whoever asks, so every later position gives it the same relative weight.'},
+   says: 'Queries and keys no longer meet in pairs. Each position has one score, whichever query asks, so every later position gives it the same relative weight.'},
   {name: 'rndembqk', letter: 'R', gone: 3, shape: 'down', chapter: '4.5',
    equation: 'q, k from a fixed random sequence\none map A for all texts',
    says: 'Queries and keys come from a sequence of random vectors that never changes. The map can learn “look one position back”, but not “look for this word”.'},
@@ -49,7 +49,7 @@ const BOXES = {
   down: ['Wdown', 'Brings the hidden channels back to C and adds them to the residual stream. No position sees another here: in the whole block only “mix” moves information between positions.', 'h ← h + (…) Wdown'],
 };
 
-// Sizes: words for train_attnvar's command line, and what the page needs to know of them.
+// Sizes: words for train_attnvar's command line, and what the page needs to know about them.
 const SIZES = {
   quick: {task: 'text', label: 'quick: 4 layers, C 64, small batch', layers: 4, heads: 4, steps: 550, rate: 0.003,
     every: 50, words: ['--size', 'tiny', '--batch', '8']},
@@ -72,8 +72,8 @@ const TASKS = {
 };
 
 // The eight cards. models: letters a layer (of four on text, two on recall). value: the number that
-// the guess is about, from the trained models. why: said after the run; expect: whether what came out is
-// what it explains, given the trained models and the floors.
+// the guess is about, from the trained models. why: shown after the run; expect: whether the result is the
+// one that it explains, given the trained models and the floors.
 const LESSON = [
   {id: 'mixing', tag: 'principle 1: mixing', task: 'text', models: ['MMMM'], reads: 'loss',
    question: 'Take mixing away from all four layers. Where does the loss end?',
@@ -95,13 +95,13 @@ const LESSON = [
    why: 'A fixed map looks at the same places whatever the text says, but the key stands somewhere else each time. The model can learn which values occurred, not which belongs to this key. Its best answer is the value that occurred most often; some values occur twice or more, so 0.29 of these answers are right on average. Standard attention looks for the key itself and solves the task: with a fixed map, mixing is there, but it cannot be aimed.'},
   {id: 'taylor', tag: 'principle 2: the form', task: 'recall', models: ['AA', 'NN'], reads: 'accuracy',
    question: 'Replace exp(x) by 1 + x + x²/2 in the softmax. Does recall survive?',
-   setup: 'approx in both layers (your guess), and nonapprox, which drops the pair of query and key, beside it.',
+   setup: 'approx in both layers (your guess), compared with nonapprox, which drops the pair of query and key.',
    value: (m) => m[0].accuracy, others: (m) => [{letters: 'NN', value: m[1].accuracy}],
    expect: (m) => m[0].accuracy >= 0.9 && m[1].accuracy < 0.5,
-   why: 'The exact shape of the softmax is not needed: a parabola also gives a large score more weight than a small one, and training makes the scores large enough. What is needed is that query and key meet. In nonapprox every position has one score, whoever asks, so all questions get the same answer.'},
+   why: 'The exact shape of the softmax is not needed: a parabola also gives a large score more weight than a small one, and training makes the scores large enough. What is needed is that query and key meet. In nonapprox every position has one score, whichever query asks, so all questions get the same answer.'},
   {id: 'static', tag: 'principle 4: queries and keys of the current layer', task: 'recall', models: ['EE', 'ES'], reads: 'accuracy',
    question: 'Let queries and keys see only the tokens, never what lower layers found out. Does recall survive?',
-   setup: 'staticembqk in both layers (your guess), and with standard in the second layer beside it.',
+   setup: 'staticembqk in both layers (your guess), compared with a model whose second layer is standard.',
    value: (m) => m[0].accuracy, others: (m) => [{letters: 'ES', value: m[1].accuracy}],
    expect: (m) => m[0].accuracy < 0.5 && m[1].accuracy >= 0.9,
    why: 'Recall takes two steps: first each value learns which key stands before it, then the question finds the value that knows its key. The second step compares something that the first layer wrote. A static query can find the key again but not the value behind it. One standard layer on top, whose keys come from the current layer, repairs this.'},
@@ -123,5 +123,5 @@ const LESSON = [
    setup: 'The simple blocks are skipped: the residual stream passes them unchanged.',
    value: (m) => m[0].skipBlocks, others: (m) => [{letters: 'MSMS', value: m[0].loss}],
    expect: (m, [chance]) => m[0].skipBlocks > chance - 1.2 && m[0].skipMixers < m[0].loss + 0.4,
-   why: 'The skipped model is near chance, or even worse, because it is sure of wrong answers. So the simple blocks were not idle: the layers have learned to rely on each other. The work is done in the second half of each simple block: without its mixing alone, the loss hardly moves. A block that costs little to train without is not a block that you can remove afterwards.'},
+   why: 'The skipped model is near chance, or even worse, because it is sure of wrong answers. So the simple blocks were not idle: the layers have learned to rely on each other. The work is done in the second half of each simple block: if only its mixing is left out, the loss hardly moves. A model can learn to do without standard attention in a block, but that block cannot be removed afterwards.'},
 ];
