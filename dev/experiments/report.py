@@ -419,11 +419,12 @@ def section_indicators(results, judged):
              for svg in figures.heat(results, group, layout)]
     body = figure(drawn, "Each row is a layer (of hybrids, only the layers that are not standard); "
                   "the darker a cell, the larger its value relative to the column's largest. "
-                  "entropy: how widely attention is spread; concentration: how peaked it is; diversity: how "
-                  "much the heads differ (all three normalised to 0 to 1); sink: the weight on the "
-                  "first token; self, 1 back and so on: the weight on the token itself, on the "
-                  "previous token (the paper's locfoc). mlp has no map. Look at 1 back and "
-                  "entropy: which variants look at near tokens, and which everywhere.")
+                  "entropy: how widely attention is spread; concentration: how peaked it is; "
+                  "diversity: how much the heads differ (all three normalised to 0 to 1); sink: "
+                  "the weight on the first token; self, 1 back and so on: the weight on the token "
+                  "itself, on the previous token (the paper's locfoc). mlp has no map. Look at "
+                  "1 back and entropy: which variants look at near tokens, and which "
+                  "everywhere.")
     return "indicators", "Indicators of attention maps (Fig. 1)", body
 
 
