@@ -266,7 +266,7 @@ static void naive_model(double *out, const Model *m, const int *tokens) {
         int kind = c->kind[l];
         for (int r = 0; r < ROWS; r++) {
             int from = kind == RNDEMBQK ? RANDOM_ROW : kind == FIXEDSEQQK ? TEXT_ROW : r;
-            Mix shape = {1, 1, T, c->heads, c->kv_heads, dh};
+            Mix shape = {1, 1, T, c->heads, c->kv_heads, dh, NULL, NULL};
             next[r] = numbers((size_t)T * C);
             naive_norm(n, h[r], named(m, l, "input_layernorm.weight"), T, C);
             naive_norm(x, kind == STATICEMBQK ? e[from] : h[from], named(m, l, "input_layernorm.weight"), T, C);
@@ -360,7 +360,7 @@ typedef struct {
 static Mixing mixing(int kind, int R, int T, int NH, int NKV, int dh, double scale, uint64_t seed) {
     QKSource source = variants[kind].source;
     bool anchor = source == QK_RANDOM_ANCHOR || source == QK_TEXT_ANCHOR;
-    Mixing x = {.m = {R, anchor ? 1 : R, T, NH, NKV, dh}};
+    Mixing x = {.m = {R, anchor ? 1 : R, T, NH, NKV, dh, variants[kind].weigh, variants[kind].weigh_backward}};
     size_t nq = (size_t)R * T * NH * dh;
     float **all[] = {&x.q, &x.k, &x.v, &x.o, &x.g, &x.dq, &x.dk, &x.dv};
     uint64_t rng = seed;
@@ -434,8 +434,8 @@ static void test_plain_attention(double tolerance, const char *precision) {
         size_t n = (size_t)T * dh;
         Mixing x = mixing(STANDARD, shapes[i][0], T, NH, NH, dh, 1.5, 40 + i);
         Mix m = x.m;
-        standard_forward(x.o, x.stat, x.q, x.k, x.v, m);
-        standard_backward(x.dq, x.dk, x.dv, x.g, x.o, x.stat, x.q, x.k, x.v, m);
+        attend_forward(x.o, x.stat, x.q, x.k, x.v, m);
+        attend_backward(x.dq, x.dk, x.dv, x.g, x.o, x.stat, x.q, x.k, x.v, m);
         float *head = allocate((8 * n + (size_t)T * T) * sizeof *head, "test"), *A = head + 8 * n;
         float *const in[] = {x.q, x.k, x.v, x.g}, *const out[] = {x.o, x.dq, x.dk, x.dv};
         for (int r = 0; r < m.R; r++) {
@@ -538,7 +538,7 @@ static void test_small_gate(double tolerance, const char *precision) {
     if (!wanted(name)) return;
     enum { DH = 4 };
     static volatile int dh = DH;                            // not known when compiling
-    Mix m = {1, 1, 2, 1, 1, dh};
+    Mix m = {1, 1, 2, 1, 1, dh, NULL, NULL};
     enum { ROOM = 4 * LANES };                              // gcc warns of loops that do not run here
     float q[ROOM], k[ROOM] = {0}, v[ROOM], g[ROOM], o[ROOM], stat[4], dq[ROOM], dk[ROOM], dv[ROOM];
     double silu = 1 / (1 + exp(-1)), h = 0;                 // q = 1 everywhere; s = 1/2; x_0 = 0, x_1 = 20
@@ -1056,7 +1056,7 @@ static void golden_mixer(Golden *g, const char *p) {
     int kind = 0;
     while (strncmp(p, variants[kind].name, strcspn(p, ".")) != 0) kind++;
     const int *d = golden_ints(g, 6, p, "shape");
-    Mix m = {d[0], d[1], d[2], d[3], d[4], d[5]};
+    Mix m = {d[0], d[1], d[2], d[3], d[4], d[5], variants[kind].weigh, variants[kind].weigh_backward};
     bool rotates = variants[kind].rotates;
     size_t nq = (size_t)m.T * m.NH * m.dh, nk = (size_t)m.T * m.NKV * m.dh;
     char forward[48], backward[48];
@@ -1082,7 +1082,7 @@ static void golden_mixer(Golden *g, const char *p) {
 
 static void golden_mlp(Golden *g, const char *p) {
     const int *d = golden_ints(g, 6, p, "shape");
-    Mix m = {d[0], d[1], d[2], d[3], d[4], d[5]};
+    Mix m = {d[0], d[1], d[2], d[3], d[4], d[5], NULL, NULL};
     int C = m.NH * m.dh, N = m.R * m.T;
     size_t n = (size_t)N * C;
     const float *q = golden_input(g, n, p, "q"), *k = golden_input(g, n, p, "k");
@@ -1091,7 +1091,7 @@ static void golden_mlp(Golden *g, const char *p) {
     float *dwv = room(g, (size_t)C * C), *dbv = room(g, C);
     make_work(&(Config){.seq = m.T, .batch = m.R, .dim = m.NH * m.dh, .heads = m.NH,
                         .kv_heads = m.NKV});
-    mlp_forward(u, q, k, m);
+    swiglu_forward(u, q, k, N, C);
     same(g, "mlp u, o", u, n, p, "u");
     linear_forward(o, u, wv, bv, N, C, C);
     same(g, "mlp u, o", o, n, p, "o");
@@ -1099,7 +1099,7 @@ static void golden_mlp(Golden *g, const char *p) {
     same(g, "mlp du, dWv, dbv, dq, dk", dwv, (size_t)C * C, p, "dwv");
     same(g, "mlp du, dWv, dbv, dq, dk", dbv, C, p, "dbv");
     same(g, "mlp du, dWv, dbv, dq, dk", du, n, p, "du");
-    mlp_backward(dq, dk, du, q, k, m);
+    swiglu_backward(dq, dk, du, q, k, N, C);
     same(g, "mlp du, dWv, dbv, dq, dk", dq, n, p, "dq");
     same(g, "mlp du, dWv, dbv, dq, dk", dk, n, p, "dk");
     free_work(omp_get_max_threads());
@@ -1735,7 +1735,7 @@ static void test_approx_recurrent(void) {
     for (int dh = 2; dh <= 16; dh += 7) {
         Mixing x = mixing(APPROX, 1, 70, 1, 1, dh, 1, 4);
         const Mix *m = &x.m;
-        approx_forward(x.o, x.stat, x.q, x.k, x.v, *m);
+        attend_forward(x.o, x.stat, x.q, x.k, x.v, *m);
         enum { F = 200 };
         double S[F][16] = {{0}}, Z[F] = {0}, phi[F];
         for (int i = 0; i < m->T; i++) {
@@ -1897,7 +1897,7 @@ static void test_matmul(void) {
         for (int e = 0; e < N; e++) bias[e] = spread(&rng, 1);
         make_work(&(Config){.seq = 1, .batch = 1, .dim = 1, .heads = 1, .kv_heads = 1});
         for (int way = 0; way < 12; way++) {                // a, b as stored or transposed; c0 three ways
-            Mat x = way & 1 ? transposed(a, M) : rows(a, K), y = way & 2 ? transposed(b, K) : rows(b, N);
+            Mat x = way & 1 ? transposed(rows(a, M)) : rows(a, K), y = way & 2 ? transposed(rows(b, K)) : rows(b, N);
             int start = way / 4;
             for (int e = 0; e < M * N; e++) c[e] = 2 * e % 7;
             matmul(c, N, start == 0 ? NULL : start == 1 ? c : bias, start == 1 ? N : 0, x, y, M, N, K);

@@ -50,13 +50,12 @@ Notation; a comment's own definition of a letter takes precedence
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
     s   = 1/sqrt(dh)                       d.. a gradient: dq is dLoss/dq, of q's shape
-    '   a matrix transposed (k'), a function's derivative (f'); dy/dx is a derivative as well
-    *   between vectors: element by element    [l = j]  1 if it holds, else 0
+    '   transpose (k') or derivative (f')  *   between vectors: element by element
+    i   a query position, from 0           j   a key position, j <= i; [l = j]: 1 if so, else 0
     x W in an equation has W (in,out), as in the paper; stored is its transpose w (out,in), as in
         Hugging Face, so that the code computes x w'
-    Arrays are row-major: x (R,T,C) has x[r][t][c] at x + (r*T + t)*C + c.
-    i is a query position, j <= i a key position, both from 0; g_i = dLoss/do_i. The equations of a
-    mixer are those of one row and one head.
+    Arrays are row-major: x (R,T,C) has x[r][t][c] at x + (r*T + t)*C + c. The equations of a mixer
+        are those of one row and one head, and g_i = dLoss/do_i
 
 One block, the Qwen2.5 decoder layer; the variants change only the two lines marked *:
 
@@ -71,8 +70,7 @@ One block, the Qwen2.5 decoder layer; the variants change only the two lines mar
        +<------------------- Wdown <---+
        h of the next block; after the last: RMSNorm, then the head (the embedding table, if tied) */
 
-#define _DEFAULT_SOURCE         // POSIX.1-2008 beside C11, as glibc and musl name it,
-#define _DARWIN_C_SOURCE        // and macOS
+#define _DEFAULT_SOURCE         // POSIX.1-2008 beside C11, as glibc and musl name it
 #define _FILE_OFFSET_BITS 64    // files beyond 2 GB, also where off_t has 32 bits
 #include <ctype.h>
 #include <errno.h>
@@ -157,15 +155,11 @@ static void *allocate(size_t bytes, const char *what) {
     void *p = whole < bytes ? NULL : aligned_alloc(64, whole + 64 * !whole);
     if (!p) fail("no memory for %s (%.1f MB): choose a smaller --batch, --seq or --size",
                  what, (double)bytes / 1e6);
-    memset(p, 0, whole);
-    return p;
+    return memset(p, 0, whole);
 }
 
 // The system's services beyond C, for POSIX, Windows and, where it has them, WebAssembly (WASI).
 // Paths are UTF-8, also on Windows, by the manifest that the Makefile links in.
-static FILE *open_file(const char *path, const char *mode) { return fopen(path, mode); }
-static bool replace_file(const char *from, const char *to) { return rename(from, to) == 0; }
-
 static bool make_folder(const char *path) {         // true: it exists now
     struct stat info;
     return mkdir(path, 0777) == 0 || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
@@ -174,11 +168,10 @@ static bool make_folder(const char *path) {         // true: it exists now
 // To the disk, not only to the system: a file's bytes, a folder's names.
 static bool flush_file(FILE *f) { return fflush(f) == 0 && fsync(fileno(f)) == 0; }
 static bool flush_folder(const char *path) {
-    int file = open(path, O_RDONLY);
-    if (file < 0) return errno == EACCES;           // Windows opens no folder
-    bool done = fsync(file) == 0 || errno == EINVAL;            // EINVAL: needs no flushing
-    close(file);
-    return done;
+    FILE *folder = fopen(path, "rb");
+    if (!folder) return errno == EACCES;            // Windows opens no folder
+    bool done = flush_file(folder) || errno == EINVAL;          // EINVAL: needs no flushing
+    return fclose(folder) == 0 && done;
 }
 
 // 1: the folder is this process's until it ends in any way; 0: it is another's; -1: the system or
@@ -259,9 +252,8 @@ static uint64_t random_stream(uint64_t seed, int stream) {
 // Every projection, the head and the blocks of attention call this. It is fast for four reasons.
 //   - Registers hold an MR x NR tile of c. Each step adds the outer product a[:,k] b[k,:] to it:
 //     MR + NR loads feed MR*NR multiply-adds.
-//   - Packing first copies b into panels of NR columns: the inner loop reads with stride one, and
-//     any orientation and any right edge (zeros beyond N) become the same case. Panels of MR rows
-//     of a are copied too, as they lie, if more than FEW panels of b use them.
+//   - Packing first copies b into panels of NR columns (zeros beyond N), so that the inner loop
+//     reads any b with stride one. If more than FEW panels of b use MR rows of a, these are copied.
 //   - Blocks. KC rows of a panel of b stay in the first cache (16 KB with AVX2) while GROUP panels
 //     of a, from the second (48 KB), pass by. K beyond KC is handled in later passes.
 //   - Threads pack a block of b together; then each takes one unit of c, some tiles, after another.
@@ -277,25 +269,19 @@ enum { VECTOR_BYTES = 32, MR = 6 };     // 16 registers of 8 floats: 12 hold the
 enum { VECTOR_BYTES = 16, MR = 12 };    // 32 registers of 4 floats
 #elif defined __wasm__
 enum { VECTOR_BYTES = 16, MR = 4 };     // engines keep 8 in registers, hardly more
-#elif defined __GNUC__
-enum { VECTOR_BYTES = 16, MR = 6 };     // such as x86-64 without options: 16 of 4 floats
 #else
-enum { VECTOR_BYTES = sizeof(float), MR = 4 };
+enum { VECTOR_BYTES = 16, MR = 6 };     // such as x86-64 without options: 16 of 4 floats
 #endif
 
 // A vec is a vector register of VL floats. gcc and clang add and multiply vecs like numbers; for
 // any other compiler a vec is one float, and the same code is right.
-enum { VL = VECTOR_BYTES / sizeof(float), NV = 2, NR = NV * VL };
 #ifdef __GNUC__
-typedef float vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias));
-#define INLINE inline __attribute__((always_inline))
-#define FOR_TESTS __attribute__((unused))       // only the tests call this function
+#define ATTRIBUTE(...) __attribute__((__VA_ARGS__))
 #else
-typedef float vec;
-#define INLINE inline
-#define FOR_TESTS
+#define ATTRIBUTE(...)
 #endif
-
+typedef float vec ATTRIBUTE(vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias);
+enum { VL = sizeof(vec) / sizeof(float), NV = 2, NR = NV * VL };
 enum { KC = 256, NC = 2048, BLOCK = NC * KC, GROUP = 8, FEW = 8 };   // BLOCK: floats of b
 
 // A view of a matrix: element (i, j) is p[i*rs + j*cs].
@@ -304,13 +290,12 @@ typedef struct {
     size_t rs, cs;
 } Mat;
 static Mat rows(const float *p, size_t ld) { return (Mat){p, ld, 1}; }          // as it is stored
-static Mat transposed(const float *p, size_t ld) { return (Mat){p, 1, ld}; }    // its transpose
-static Mat transpose(Mat x) { return (Mat){x.p, x.cs, x.rs}; }
+static Mat transposed(Mat x) { return (Mat){x.p, x.cs, x.rs}; }
 static Mat view(Mat x, size_t i, size_t j) {            // from element (i, j) on
     return (Mat){x.p + i * x.rs + j * x.cs, x.rs, x.cs};
 }
 
-static int whole_panels(int n) { return (n + NR - 1) / NR * NR; }
+static int padded(int n) { return (n + NR - 1) / NR * NR; }     // n rounded up to whole panels
 
 // One panel: out[k*width + w] = x(w, k) for w < n, zero for n <= w < width. The first two loops
 // tell the compiler more: that it copies rows of a known length, or transposes columns.
@@ -333,12 +318,13 @@ static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
 // Thread t's part, of nt, of packing b (K,N): panel j holds columns j*NR .. j*NR + NR-1, as (K,NR).
 static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
     for (int j = t * NR; j < N; j += nt * NR)
-        pack(panels + (size_t)j * K, transpose(view(b, 0, j)), min_int(NR, N - j), K, NR);
+        pack(panels + (size_t)j * K, transposed(view(b, 0, j)), min_int(NR, N - j), K, NR);
 }
 
 // One tile of c = c0 + a b: MR rows of nv vecs each. a (m,K) is read through its strides; rows
 // beyond m repeat the last. b is a packed panel (K,NR). c0 is NULL (zero) or has row stride ldc0.
-static INLINE void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, int m,
+ATTRIBUTE(always_inline)
+static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, int m,
                         const float *restrict b, int K, int nv) {
     vec acc[MR][NV] = {{(vec){0}}};
     const float *row[MR];
@@ -372,10 +358,6 @@ static void edge_tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
         }
 }
 
-#ifndef COUNT_FLOPS             // dev/tools/inspect_attnvar.c counts what is really multiplied
-#define COUNT_FLOPS(n) ((void)0)
-#endif
-
 // Made by make_work(): two blocks of b (weight_gradient keeps sums in the second); then, for each
 // thread, GROUP panels of a.
 static float *panels;
@@ -385,7 +367,9 @@ static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
                      const float *packed_b, int depth, int M, int N, int K) {
     float *group = panels + 2 * BLOCK + (size_t)omp_get_thread_num() * GROUP * MR * KC;
     bool copy = N > FEW * NR;
+#ifdef COUNT_FLOPS              // dev/tools/inspect_attnvar.c counts what is really multiplied
     COUNT_FLOPS(2.0 * M * N * K);
+#endif
     for (int k0 = 0; k0 < K; k0 += KC, c0 = c, ldc0 = ldc) {
         int kn = min_int(KC, K - k0);
         for (int i0 = 0; i0 < M; i0 += GROUP * MR) {
@@ -403,13 +387,12 @@ static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
                     const float *in = c0 ? c0 + i * ldc0 + j : NULL;
                     int m = min_int(MR, end - i), n = min_int(NR, N - j);
                     float *panel = group + (i - i0) * KC;
-                    Mat x = view(a, i, k0), xr = rows(panel, KC), xt = transposed(panel, MR);
-                    if (m < MR || n % VL)
-                        edge_tile(out, ldc, in, ldc0, x, m, b, n, kn);
-                    else if (n == VL)   tile(out, ldc, in, ldc0, x, MR, b, kn, 1);
-                    else if (!copy)     tile(out, ldc, in, ldc0, x, MR, b, kn, NV);
-                    else if (a.cs == 1) tile(out, ldc, in, ldc0, xr, MR, b, kn, NV);
-                    else                tile(out, ldc, in, ldc0, xt, MR, b, kn, NV);
+                    Mat x = view(a, i, k0), xr = rows(panel, KC), xt = transposed(rows(panel, MR));
+                    if (m < MR || n % VL) edge_tile(out, ldc, in, ldc0, x, m, b, n, kn);
+                    else if (n == VL)     tile(out, ldc, in, ldc0, x, MR, b, kn, 1);
+                    else if (!copy)       tile(out, ldc, in, ldc0, x, MR, b, kn, NV);
+                    else if (a.cs == 1)   tile(out, ldc, in, ldc0, xr, MR, b, kn, NV);
+                    else                  tile(out, ldc, in, ldc0, xt, MR, b, kn, NV);
                 }
             }
         }
@@ -439,7 +422,7 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
     {
         int t = omp_get_thread_num(), nt = omp_get_num_threads(), turn = 0;
         for (int j0 = 0; j0 < N; j0 += NC) {
-            int jn = min_int(NC, N - j0), deep = BLOCK / whole_panels(jn) / KC * KC;
+            int jn = min_int(NC, N - j0), deep = BLOCK / padded(jn) / KC * KC;
             Unit unit = unit_size(M, jn, nt == 1 || (double)M * jn * K < 4e6 * nt ? nt : 8 * nt);
             for (int k0 = 0; k0 < K; k0 += deep, turn = !turn) {
                 // Two blocks take turns: a slower thread may read one while the other is packed.
@@ -448,7 +431,7 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
                 pack_panels(block, view(b, k0, j0), kn, jn, t, nt);
 #pragma omp barrier
 #pragma omp for collapse(2) schedule(dynamic) nowait
-                for (int i = 0; i < M; i += unit.down) {
+                for (int i = 0; i < M; i += unit.down)
                     for (int j = 0; j < jn; j += unit.across) {
                         float *out = c + i * ldc + j0 + j;
                         const float *in = k0 ? out : c0 ? c0 + i * ldc0 + j0 + j : NULL;
@@ -456,7 +439,6 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
                                  block + (size_t)j * kn, kn, min_int(unit.down, M - i),
                                  min_int(unit.across, jn - j), kn);
                     }
-                }
             }
         }
     }
@@ -483,8 +465,7 @@ static inline float exp_fast(float x) {
     if (sizeof(float) != 4) return (float)exp((double)x);       // the double build of the tests
     float low = x < -87.f ? 0.f : 1.f;
     float y = x < -87.f ? -87.f : x > 88.f ? 88.f : x;
-    float t = y * 1.44269504f + 12582912.f;
-    float n = t - 12582912.f;
+    float t = y * 1.44269504f + 12582912.f, n = t - 12582912.f;
     float r = y - n * 0.693359375f + n * 2.12194440e-4f;        // ln 2 in two parts
     float p = 1.f + r * (1.f + r * (1.f / 2 + r * (1.f / 6 + r * (1.f / 24
             + r * (1.f / 120 + r * (1.f / 720 + r * (1.f / 5040)))))));
@@ -535,31 +516,30 @@ static void add_column_sums(float *out, const float *a, const float *b, const fl
 // Linear: y = x w' + b.   x (N,I), w (O,I), b (O) or NULL, y (N,O)
 static void linear_forward(float *y, const float *x, const float *w, const float *b,
                            size_t N, int I, int O) {
-    matmul(y, O, b, 0, rows(x, I), transposed(w, I), (int)N, O, I);
+    matmul(y, O, b, 0, rows(x, I), transposed(rows(w, I)), (int)N, O, I);
 }
 
 // dw += dy' x. A small dw has too few tiles for many threads; then they divide the positions, too:
 // blocks of KC are multiplied apart and added in matmul's order. Skip that at a first reading.
 static void weight_gradient(float *dw, const float *dy, const float *x, int N, int I, int O) {
-    int blocks = (N + KC - 1) / KC, across = whole_panels(I), nt = omp_get_max_threads();
+    int blocks = (N + KC - 1) / KC, across = padded(I), nt = omp_get_max_threads();
     float *sums = panels + BLOCK;                       // (blocks,O,I)
     if (nt == 1 || (size_t)O * I >= (size_t)4 * nt * MR * NR
         || (size_t)blocks * KC * across > BLOCK || (size_t)blocks * O * I > BLOCK) {
-        matmul(dw, I, dw, I, transposed(dy, O), rows(x, I), O, I, N);
+        matmul(dw, I, dw, I, transposed(rows(dy, O)), rows(x, I), O, I, N);
         return;
     }
 #pragma omp parallel
     {
 #pragma omp for collapse(2)
-        for (int block = 0; block < blocks; block++) {
+        for (int block = 0; block < blocks; block++)
             for (int j = 0; j < I; j += NR) {
                 int k = block * KC, kn = min_int(KC, N - k), n = min_int(NR, I - j);
                 float *panel = panels + (size_t)k * across + (size_t)j * KC;
                 pack_panels(panel, view(rows(x, I), k, j), kn, n, 0, 1);
                 multiply(sums + (size_t)block * O * I + j, I, NULL, 0,
-                         view(transposed(dy, O), 0, k), panel, kn, O, n, kn);
+                         view(transposed(rows(dy, O)), 0, k), panel, kn, O, n, kn);
             }
-        }
 #pragma omp for
         for (int e = 0; e < O * I; e++)
             for (int block = 0; block < blocks; block++) dw[e] += sums[(size_t)block * O * I + e];
@@ -681,12 +661,11 @@ static inline float row_max(const float *x, int n) {
 static inline float row_exp(float *x, float s, float max, int n) {
     float lane[LANES] = {0};
     int j = 0;
-    for (; j + LANES <= n; j += LANES) {
+    for (; j + LANES <= n; j += LANES)
         for (int l = 0; l < LANES; l++) {
             x[j + l] = exp_fast(s * (x[j + l] - max));
             lane[l] += x[j + l];
         }
-    }
     for (; j < n; j++) {
         x[j] = exp_fast(s * (x[j] - max));
         lane[0] += x[j];
@@ -709,8 +688,7 @@ static void crossentropy_forward(float *loss, unsigned char *right, float *logit
     }
 }
 
-// The loss is the mean over the scored positions: dx_v = (p_v - [v = target]) / scored, in place
-// of p.
+// The loss is the mean of all scored positions: dx_v = (p_v - [v = target]) / scored, in place.
 static void crossentropy_backward(float *probs, const int *target, int scored, size_t N, int V) {
 #pragma omp parallel for
     for (size_t n = 0; n < N; n++) {
@@ -728,7 +706,7 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // (Wq, bq, Wk, bk, Wv, bv, Wo), so all variants have equal parameter counts.
 // Every chapter has the same parts: the idea; the equations; the change from standard; the values
 // kept for the backward pass; the gradient; the cost in FLOPs a layer (a multiply-add is two FLOPs,
-// projections are left out); forward; backward (4.5 to 4.7 use standard's); an exercise.
+// projections are left out); forward; backward (4.3 and 4.5 to 4.7 use standard's); an exercise.
 //
 // The contract.   q (M,T,NH,dh), k (M,T,NKV,dh), v (R,T,NKV,dh), o (R,T,NH,dh), stat (M,NH,T,2),
 // where M is the number of rows with queries and keys of their own: all R rows, or one whose map
@@ -736,9 +714,18 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // Query head h reads key/value head h / (NH/NKV): this is grouped-query attention if NKV < NH.
 // ------------------------------------------------------------------------------------------------
 
+// How a variant with a T x T map weighs the keys of a query, in the letters of 4.1. Weigh: a row of
+// n scores x = q.k (not scaled) becomes z_i A_ij, in place, and stat[1] = 1/z_i: to scale o by it
+// costs dh products, to scale the weights n. stat[0]: the maximum, if any. WeighBackward: scores x
+// become A again, and da, which holds dA, becomes the gradient of q.k; c = c_i.
+typedef void Weigh(float *x, float *stat, float s, int n);
+typedef void WeighBackward(float *x, float *da, const float *stat, float c, float s, int n);
+
 typedef struct {
     int R, M;                   // rows of v and o; rows of q and k: R, or 1 (one map for all)
     int T, NH, NKV, dh;
+    Weigh *weigh;               // NULL: no map
+    WeighBackward *weigh_backward;
 } Mix;
 
 // Offset of position t of head h in row r of an array (rows,T,H,dh).
@@ -754,16 +741,15 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 // ---- 4.1  standard -----------------------------------------------------------------------------
 //
 // The idea. Each position asks with a query, each offers a key, and the answer is an average of the
-// values, weighted by how well query and key match. All four principles hold: mixing; the form (dot
-// product and softmax); dependence on the sequence; queries and keys of the current layer.
+// values, weighted by how well query and key match. All four principles hold.
 //
 //     x_ij = s q_i.k_j            q, k after RoPE
 //     A_ij = exp(x_ij) / sum_{l<=i} exp(x_il)                   the map, causal
 //     o_i  = sum_{j<=i} A_ij v_j
 //
 // Changed: nothing.
-// Kept:    q, k, v, o, and of each row of the map only the maximum m_i of its q_i.k_j and 1/z_i,
-//          z_i = sum_j exp(s (q_i.k_j - m_i)): from them the backward pass computes any A_ij again
+// Kept:    q, k, v, o, and of each row of the map only the largest q_i.k_j, max_i, and 1/z_i,
+//          z_i = sum_j exp(s (q_i.k_j - max_i)): with them the backward pass computes A_ij again
 //          in one step. The T x T map itself is never stored, only QB rows of it at a time.
 // Gradient: dA_ij = g_i.v_j. The softmax has dA_il/dx_ij = A_il ([l = j] - A_ij), so
 //          dx_ij = A_ij dA_ij - A_ij sum_l A_il dA_il = A_ij (dA_ij - c_i) with
@@ -772,11 +758,10 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 // Cost:    2 R T^2 C forward, 5 R T^2 C backward (two and five products over the T^2/2 pairs with
 //          j <= i): grows with the square of the length.
 
-// Attention in its plainest form: one head of one sequence, with the whole map A (T,T) in memory;
-// of A only j <= i is used. q, k, v, o (T,dh). The blocks further down compute the same; the tests
-// call both and compare.
-FOR_TESTS static void attention_plain(float *o, float *A, const float *q, const float *k,
-                                      const float *v, int T, int dh) {
+// Attention in its plainest form: one head of one sequence, with the whole map A (T,T), of which
+// j <= i is used. q, k, v, o (T,dh). The blocks further down compute the same: the tests compare.
+ATTRIBUTE(unused) static void attention_plain(float *o, float *A, const float *q, const float *k,
+                                              const float *v, int T, int dh) {
     float s = (float)(1 / sqrt((double)dh));
     for (int i = 0; i < T; i++) {
         float *a = A + (size_t)i * T, *oi = o + (size_t)i * dh, z = 0;
@@ -795,9 +780,10 @@ FOR_TESTS static void attention_plain(float *o, float *A, const float *q, const 
 }
 
 // Its gradients, from g = dLoss/do (T,dh) and the map A. dq, dk and dv begin at zero.
-FOR_TESTS static void attention_plain_backward(float *dq, float *dk, float *dv, const float *g,
-                                               const float *A, const float *q, const float *k,
-                                               const float *v, int T, int dh) {
+ATTRIBUTE(unused)
+static void attention_plain_backward(float *dq, float *dk, float *dv, const float *g,
+                                     const float *A, const float *q, const float *k,
+                                     const float *v, int T, int dh) {
     float s = (float)(1 / sqrt((double)dh));
     for (int i = 0; i < T; i++) {
         const float *a = A + (size_t)i * T, *gi = g + (size_t)i * dh;
@@ -814,51 +800,37 @@ FOR_TESTS static void attention_plain_backward(float *dq, float *dk, float *dv, 
     }
 }
 
-// The same loops in blocks, shared with every variant that has a T x T map. What differs is passed
-// as arguments: the weights of a row (Weigh), and M, the number of maps. Mat, multiply() and panels
-// are section 2's.
-
-// A row of n scores x = q.k (not scaled) becomes z_i A_ij, in place, and stat[1] = 1/z_i. To divide
-// o by z_i costs dh products; to divide the weights would cost n. stat[0]: the maximum, if any.
-typedef void (*Weigh)(float *x, float *stat, float s, int n);
-// Scores x become weights A again, and dA becomes the gradient of q.k, both in place; c = c_i.
-typedef void (*WeighBackward)(float *x, float *da, const float *stat, float c, float s, int n);
-
-// Queries in a block of the map, multiples of every MR. The forward pass takes few, so that the
-// block stays in the first cache and little lies above the diagonal; the backward pass takes more,
-// because the sums over a block's queries (dk, dv) should be long.
+// The same loops in blocks, shared with every variant that has a T x T map. Mix holds what differs:
+// the weights of a row, and M, the number of maps. Mat, multiply() and panels are section 2's.
+// QF and QB: queries in a block of the map, multiples of every MR. The forward pass takes few, so
+// that the block stays in the first cache and little lies above the diagonal; the backward pass
+// takes more, because the sums over a block's queries (dk, dv) should be long.
 enum { QF = 24, QB = 48 };
 
 static void softmax_row(float *x, float *stat, float s, int n) {
-    float max = row_max(x, n);
-    stat[1] = 1 / row_exp(x, s, max, n);
-    stat[0] = max;
+    stat[0] = row_max(x, n);
+    stat[1] = 1 / row_exp(x, s, stat[0], n);
 }
 
 static void softmax_row_backward(float *x, float *da, const float *stat, float c, float s, int n) {
     float max = stat[0], rz = stat[1];
     for (int j = 0; j < n; j++) {
-        float a = exp_fast(s * (x[j] - max)) * rz;
-        x[j] = a;
-        da[j] = s * a * (da[j] - c);
+        x[j] = exp_fast(s * (x[j] - max)) * rz;
+        da[j] = s * x[j] * (da[j] - c);
     }
 }
 
-// Scratch of the mixers, made by make_work(). Of each thread: two blocks of the map, and
-// a block's rows of q or g, packed. Of all: heads, packed once a layer, not once a block.
+// Scratch of the mixers, made by make_work(). Each thread has two blocks of the map, and a block's
+// rows of q or g, packed. All share the heads, packed once a layer, not once a block.
 typedef struct {
-    float *map, *dmap;          // (QB, T rounded up to NR)
-    float *side;                // (QB, dh rounded up to NR)
+    float *map, *dmap;          // (QB, padded T)
+    float *side;                // (QB, padded dh)
 } Work;
 static Work *work;              // one a thread
 enum { HEADS_KT, HEADS_K, HEADS_V, HEADS };      // k', k; v in the forward pass, v' in the backward
 static float *packed_heads[HEADS];      // (R,NKV, head_floats) each
 
-static size_t head_floats(int T, int dh) {
-    size_t across = (size_t)T * whole_panels(dh), down = (size_t)dh * whole_panels(T);
-    return across > down ? across : down;
-}
-
+static size_t head_floats(int T, int dh) { return (size_t)padded(T) * padded(dh); }
 static float *packed_head(int slot, int r, int kv, const Mix *m) {
     return packed_heads[slot] + ((size_t)r * m->NKV + kv) * head_floats(m->T, m->dh);
 }
@@ -866,36 +838,35 @@ static float *packed_head(int slot, int r, int kv, const Mix *m) {
 // Panels of each head of x (R,T,NKV,dh), as the b of a product: x (T,dh), or x' (dh,T).
 static void pack_heads(int slot, const float *x, int R, bool turned, const Mix *m) {
 #pragma omp parallel for collapse(2)
-    for (int r = 0; r < R; r++) {
+    for (int r = 0; r < R; r++)
         for (int kv = 0; kv < m->NKV; kv++) {
             Mat head = rows(x + at(r, 0, kv, m, m->NKV), (size_t)m->NKV * m->dh);
             float *to = packed_head(slot, r, kv, m);
-            if (turned) pack_panels(to, transpose(head), m->dh, m->T, 0, 1);
+            if (turned) pack_panels(to, transposed(head), m->dh, m->T, 0, 1);
             else        pack_panels(to, head, m->T, m->dh, 0, 1);
         }
-    }
 }
 
 // Blocks are independent: each thread takes the next one, the longest first.
 static void attend_forward(float *o, float *stat, const float *q, const float *k, const float *v,
-                           Mix m, Weigh weigh) {
+                           Mix m) {
     int blocks = (m.T + QF - 1) / QF, served = m.R / m.M;       // rows that one map serves
     size_t C = (size_t)m.NH * m.dh;
     float s = (float)(1 / sqrt((double)m.dh));
     pack_heads(HEADS_KT, k, m.M, true, &m), pack_heads(HEADS_V, v, m.R, false, &m);
 #pragma omp parallel for collapse(3) schedule(dynamic)
-    for (int b = 0; b < blocks; b++) {
-        for (int r = 0; r < m.M; r++) {
+    for (int b = 0; b < blocks; b++)
+        for (int r = 0; r < m.M; r++)
             for (int h = 0; h < m.NH; h++) {
                 int i0 = (blocks - 1 - b) * QF, n = min_int(QF, m.T - i0), kv = h / (m.NH / m.NKV);
-                int keys = i0 + n, ld = whole_panels(keys);
+                int keys = i0 + n, ld = padded(keys);
                 float *map = work[omp_get_thread_num()].map;
                 multiply(map, ld, NULL, 0, rows(q + at(r, i0, h, &m, m.NH), C),         // q k'
                          packed_head(HEADS_KT, r, kv, &m), m.dh, n, ld, m.dh);
                 for (int i = 0; i < n; i++) {
                     int seen = i0 + i + 1;                  // a query sees the keys up to itself
                     float *row = map + (size_t)i * ld;
-                    weigh(row, stat + stat_at(r, i0 + i, h, &m), s, seen);
+                    m.weigh(row, stat + stat_at(r, i0 + i, h, &m), s, seen);
                     memset(row + seen, 0, (size_t)(keys - seen) * sizeof(float));
                 }
                 for (int user = r * served; user < (r + 1) * served; user++) {   // z o = (z A) v
@@ -908,8 +879,6 @@ static void attend_forward(float *o, float *stat, const float *q, const float *k
                     }
                 }
             }
-        }
-    }
 }
 
 // A thread owns a key/value head of a row, since the gradients of k and v sum over the queries of
@@ -917,26 +886,25 @@ static void attend_forward(float *o, float *stat, const float *q, const float *k
 // the blocks and heads after it add.
 static void attend_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
                             const float *stat, const float *q, const float *k, const float *v,
-                            Mix m, WeighBackward weigh_backward) {
+                            Mix m) {
     int blocks = (m.T + QB - 1) / QB, served = m.R / m.M, group = m.NH / m.NKV;
     size_t C = (size_t)m.NH * m.dh, CKV = (size_t)m.NKV * m.dh;
     float s = (float)(1 / sqrt((double)m.dh));
     pack_heads(HEADS_KT, k, m.M, true, &m), pack_heads(HEADS_V, v, m.R, true, &m);
     pack_heads(HEADS_K, k, m.M, false, &m);
 #pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int r = 0; r < m.M; r++) {
-        for (int kv = 0; kv < m.NKV; kv++) {
+    for (int r = 0; r < m.M; r++)
+        for (int kv = 0; kv < m.NKV; kv++)
             for (int b = 0; b < group * blocks; b++) {              // blocks of each query head
                 int h = kv * group + b / blocks, i0 = (blocks - 1 - b % blocks) * QB;
-                int n = min_int(QB, m.T - i0), keys = i0 + n, ld = whole_panels(keys);
+                int n = min_int(QB, m.T - i0), keys = i0 + n, ld = padded(keys);
                 bool add = b > 0;
                 int first = r * served, last = first + served - 1;
                 const Work *mine = &work[omp_get_thread_num()];
                 float *map = mine->map, *dmap = mine->dmap;
                 // in the forward this was map = q k', A = weigh(map), so now the map is made again
-                const float *qi = q + at(r, i0, h, &m, m.NH);
-                multiply(map, ld, NULL, 0, rows(qi, C), packed_head(HEADS_KT, r, kv, &m), m.dh,
-                         n, ld, m.dh);
+                Mat qi = rows(q + at(r, i0, h, &m, m.NH), C);
+                multiply(map, ld, NULL, 0, qi, packed_head(HEADS_KT, r, kv, &m), m.dh, n, ld, m.dh);
                 for (int user = first; user <= last; user++)                     // dA = g v'
                     multiply(dmap, ld, user > first ? dmap : NULL, ld,
                              rows(g + at(user, i0, h, &m, m.NH), C),
@@ -948,7 +916,7 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                         size_t here = at(user, i0 + i, h, &m, m.NH);
                         c += dot(g + here, o + here, m.dh);
                     }
-                    weigh_backward(row, drow, stat + stat_at(r, i0 + i, h, &m), c, s, seen);
+                    m.weigh_backward(row, drow, stat + stat_at(r, i0 + i, h, &m), c, s, seen);
                     memset(row + seen, 0, (size_t)(keys - seen) * sizeof(float));
                     memset(drow + seen, 0, (size_t)(keys - seen) * sizeof(float));
                 }
@@ -957,30 +925,17 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                     float *dvu = dv + at(user, 0, kv, &m, m.NKV);
                     Mat gi = rows(g + at(user, i0, h, &m, m.NH), C);
                     pack_panels(mine->side, gi, n, m.dh, 0, 1);
-                    multiply(dvu, CKV, add ? dvu : NULL, CKV, transposed(map, ld),
+                    multiply(dvu, CKV, add ? dvu : NULL, CKV, transposed(rows(map, ld)),
                              mine->side, n, keys, m.dh, n);
                 }
                 // in the forward this was map = q k', so now dq = dmap k, dk += dmap' q
                 float *dkr = dk + at(r, 0, kv, &m, m.NKV);
                 multiply(dq + at(r, i0, h, &m, m.NH), C, NULL, 0, rows(dmap, ld),
                          packed_head(HEADS_K, r, kv, &m), m.T, n, m.dh, keys);
-                pack_panels(mine->side, rows(qi, C), n, m.dh, 0, 1);
-                multiply(dkr, CKV, add ? dkr : NULL, CKV, transposed(dmap, ld),
+                pack_panels(mine->side, qi, n, m.dh, 0, 1);
+                multiply(dkr, CKV, add ? dkr : NULL, CKV, transposed(rows(dmap, ld)),
                          mine->side, n, keys, m.dh, n);
             }
-        }
-    }
-}
-
-static void standard_forward(float *o, float *stat, const float *q, const float *k, const float *v,
-                             Mix m) {
-    attend_forward(o, stat, q, k, v, m, softmax_row);
-}
-
-static void standard_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
-                              const float *stat, const float *q, const float *k, const float *v,
-                              Mix m) {
-    attend_backward(dq, dk, dv, g, o, stat, q, k, v, m, softmax_row_backward);
 }
 
 // Exercise: a sliding window sees only the last W keys. Which products need not be formed?
@@ -1001,16 +956,8 @@ static void standard_backward(float *dq, float *dk, float *dv, const float *g, c
 // Gradient: that of SwiGLU, section 3: with du = do Wv', dq = du k SiLU'(q), dk = du SiLU(q).
 // Cost:    about 5 R T C forward: linear in the length, no cache when decoding.
 //
-// Grouped-query attention is refused: k would have fewer channels than q, to which it is a factor.
-
-static void mlp_forward(float *u, const float *q, const float *k, Mix m) {
-    swiglu_forward(u, q, k, (size_t)m.R * m.T, m.NH * m.dh);
-}
-
-static void mlp_backward(float *dq, float *dk, const float *du, const float *q, const float *k,
-                         Mix m) {
-    swiglu_backward(dq, dk, du, q, k, (size_t)m.R * m.T, m.NH * m.dh);
-}
+// Forward and backward are swiglu_forward(u, q, k) and swiglu_backward(dq, dk, du, q, k). Grouped
+// queries are refused: k would have fewer channels than q, with which it is multiplied.
 
 // Exercise: the program prints the bigram floor when it starts. Why does a uniform mlp end there?
 
@@ -1026,7 +973,7 @@ static void mlp_backward(float *dq, float *dk, const float *du, const float *q, 
 //
 // f(x) = (1 + (1 + x)^2) / 2 >= 1/2, so z_i >= (i+1)/2: no epsilon, and no maximum to subtract.
 //
-// Changed: the weights of a row, nothing else.
+// Changed: the weights of a row (Weigh), nothing else: taylor_row instead of softmax_row.
 // Kept:    q, k, v, o and 1/z_i.
 // Gradient: df_ij = (g_i.v_j - c_i) / z_i with c_i = g_i.o_i as before; dx_ij = f'(x_ij) df_ij, and
 //          f'(x) = 1 + x. In the softmax f is exp, its own derivative, so f'/z is A_ij again; here
@@ -1060,17 +1007,6 @@ static void taylor_row_backward(float *x, float *da, const float *stat, float c,
     }
 }
 
-static void approx_forward(float *o, float *stat, const float *q, const float *k, const float *v,
-                           Mix m) {
-    attend_forward(o, stat, q, k, v, m, taylor_row);
-}
-
-static void approx_backward(float *dq, float *dk, float *dv, const float *g, const float *o,
-                            const float *stat, const float *q, const float *k, const float *v,
-                            Mix m) {
-    attend_backward(dq, dk, dv, g, o, stat, q, k, v, m, taylor_row_backward);
-}
-
 // Exercise: write phi with phi(q).phi(k) = f(s q.k) and the forward pass as a scan over positions.
 
 // ---- 4.4  nonapprox ----------------------------------------------------------------------------
@@ -1089,8 +1025,8 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //
 //     o_i = b_i o_{i-1} + a_i v_i
 //
-// Z is kept relative to the running maximum m of the scores, so every exponent is <= 0. Scores
-// beyond 1000 do occur.
+// Z is kept relative to the scores' running maximum, so that no exponent is positive: scores beyond
+// 1000 do occur.
 //
 // Changed: no T x T map at all; two gates a position instead of a row of weights.
 // Kept:    q, k, v, o and the gates a_i, b_i.
@@ -1102,12 +1038,11 @@ static void approx_backward(float *dq, float *dk, float *dv, const float *g, con
 //          E_{j-1} = b_j (E_j - a_j h_j). Then du_j = s dx_j k_j, dk_j = s dx_j u_j; SiLU' to q.
 //          The textbook form dx_j = a_j (v_j.P_j - C_j), C_j = g_j.o_j + b_{j+1} C_{j+1}, subtracts
 //          two large numbers where the gate saturates: with scores ~ N(0, 1e3) its float32 noise is
-//          7e6 times the true value. No gradient passes through m: it cancels in a and b.
+//          7e6 times the true value. No gradient passes through the maximum: it cancels in a, b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
 
-// Per-position work is parallel over positions, recurrences over the heads of each row.
-
-// Head h of row r: scores x_i in stat become gates a_i, b_i, and o_i follows.
+// The scan of head h of row r: scores x_i in stat become gates a_i, b_i, and o_i follows. Scans are
+// parallel over heads, everything else over positions.
 static void nonapprox_scan(float *o, float *stat, const float *v, int r, int h, const Mix *m) {
     float max = stat[stat_at(r, 0, h, m)], Z = 0;
     for (int i = 0; i < m->T; i++) {
@@ -1132,16 +1067,14 @@ static void nonapprox_forward(float *o, float *stat, const float *q, const float
     {
         float *u = work[omp_get_thread_num()].map;
 #pragma omp for collapse(2)
-        for (int r = 0; r < m.R; r++) {
-            for (int i = 0; i < m.T; i++) {
+        for (int r = 0; r < m.R; r++)
+            for (int i = 0; i < m.T; i++)
                 for (int h = 0; h < m.NH; h++) {
                     const float *qi = q + at(r, i, h, &m, m.NH);
                     for (int c = 0; c < m.dh; c++) u[c] = qi[c] * sigmoid(qi[c]);
                     float x = dot(u, k + at(r, i, h / group, &m, m.NKV), m.dh);
                     stat[stat_at(r, i, h, &m)] = s * x;
                 }
-            }
-        }
 #pragma omp for collapse(2)
         for (int r = 0; r < m.R; r++)
             for (int h = 0; h < m.NH; h++) nonapprox_scan(o, stat, v, r, h, &m);
@@ -1188,8 +1121,8 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
                 for (int h = kv * group; h < (kv + 1) * group; h++)
                     nonapprox_scan_backward(dq, dv, P, g, o, stat, v, r, h, &m);
 #pragma omp for collapse(2)
-        for (int r = 0; r < m.R; r++) {
-            for (int j = 0; j < m.T; j++) {
+        for (int r = 0; r < m.R; r++)
+            for (int j = 0; j < m.T; j++)
                 for (int h = 0; h < m.NH; h++) {
                     // in the forward this was x_j = s SiLU(q_j).k_j, so now
                     size_t at_q = at(r, j, h, &m, m.NH), at_k = at(r, j, h / group, &m, m.NKV);
@@ -1201,8 +1134,6 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
                         dk[at_k + c] = dx * qc * sg + (add ? dk[at_k + c] : 0);
                     }
                 }
-            }
-        }
     }
 }
 
@@ -1276,32 +1207,34 @@ enum { STANDARD, MLP, APPROX, NONAPPROX, RNDEMBQK, FIXEDSEQQK, STATICEMBQK, VARI
 // The rows whose q and k a layer uses.
 typedef enum { QK_OWN, QK_RANDOM_ANCHOR, QK_TEXT_ANCHOR, QK_STATIC } QKSource;
 
-typedef void MixForward(float *o, float *stat, const float *q, const float *k, const float *v,
-                        Mix m);
-typedef void MixBackward(float *dq, float *dk, float *dv, const float *g, const float *o,
-                         const float *stat, const float *q, const float *k, const float *v, Mix m);
-
 typedef struct {
     const char *name;
     char letter;                // in a layer string such as NSNS
     const char *relaxes;        // the principle that it relaxes
     QKSource source;
     bool rotates;               // RoPE on q and k?
-    MixForward *forward;        // NULL: mlp, which the block itself calls around Wv
-    MixBackward *backward;
+    // NULL in mlp, whose SwiGLU the block itself calls before Wv
+    void (*forward)(float *o, float *stat, const float *q, const float *k, const float *v, Mix m);
+    void (*backward)(float *dq, float *dk, float *dv, const float *g, const float *o,
+                     const float *stat, const float *q, const float *k, const float *v, Mix m);
+    Weigh *weigh;               // how attend_forward weighs the keys, or NULL
+    WeighBackward *weigh_backward;
 } Variant;
 
 static const Variant variants[VARIANTS] = {
-    {"standard", 'S', "nothing", QK_OWN, true, standard_forward, standard_backward},
-    {"mlp", 'M', "1, mixing", QK_OWN, false, NULL, NULL},
-    {"approx", 'A', "2, the form", QK_OWN, true, approx_forward, approx_backward},
-    {"nonapprox", 'N', "2, the form", QK_OWN, false, nonapprox_forward, nonapprox_backward},
+    {"standard", 'S', "nothing", QK_OWN, true,
+     attend_forward, attend_backward, softmax_row, softmax_row_backward},
+    {"mlp", 'M', "1, mixing", QK_OWN, false, NULL, NULL, NULL, NULL},
+    {"approx", 'A', "2, the form", QK_OWN, true,
+     attend_forward, attend_backward, taylor_row, taylor_row_backward},
+    {"nonapprox", 'N', "2, the form", QK_OWN, false,
+     nonapprox_forward, nonapprox_backward, NULL, NULL},
     {"rndembqk", 'R', "3, dependence on the sequence", QK_RANDOM_ANCHOR, true,
-     standard_forward, standard_backward},
+     attend_forward, attend_backward, softmax_row, softmax_row_backward},
     {"fixedseqqk", 'F', "3, dependence on the sequence", QK_TEXT_ANCHOR, true,
-     standard_forward, standard_backward},
+     attend_forward, attend_backward, softmax_row, softmax_row_backward},
     {"staticembqk", 'E', "4, queries and keys of the current layer", QK_STATIC, true,
-     standard_forward, standard_backward},
+     attend_forward, attend_backward, softmax_row, softmax_row_backward},
 };
 
 // ------------------------------------------------------------------------------------------------
@@ -1517,9 +1450,9 @@ static void carve(Model *m, Arena *a) {
     m->final = m->layer[c->layers].h = take(a, c->batch * T * C);
     m->kept_bytes = a->used;
     size_t most = rows_in(m, c->batch, 0), wide = most * T * C, hidden = most * T * F;
-    size_t fixed = uses(c, QK_STATIC) ? wide : 0;
+    size_t if_static = uses(c, QK_STATIC) ? wide : 0;
     m->n = take(a, wide), m->dn = take(a, wide), m->dres = take(a, wide);
-    m->ne = take(a, fixed), m->dne = take(a, fixed), m->de = take(a, fixed);
+    m->ne = take(a, if_static), m->dne = take(a, if_static), m->de = take(a, if_static);
     m->dq = take(a, wide), m->dk = take(a, wide), m->g = take(a, wide);
     m->dv = m->du = take(a, wide);
     m->dprenorm = take(a, c->qk_norm ? wide : 0);
@@ -1540,10 +1473,10 @@ typedef struct {
 
 static Scratch scratch_floats(const Config *c) {
     int dh = c->dim / c->heads, most_rows = c->batch + 2;       // at most two anchors
-    size_t map = (size_t)QB * whole_panels(c->seq), nt = omp_get_max_threads();
+    size_t map = (size_t)QB * padded(c->seq), nt = omp_get_max_threads();
     return (Scratch){nt, 2 * BLOCK + nt * GROUP * MR * KC,
                      (size_t)most_rows * c->kv_heads * head_floats(c->seq, dh),
-                     map > (size_t)dh ? map : (size_t)dh, (size_t)QB * whole_panels(dh)};
+                     map > (size_t)dh ? map : (size_t)dh, (size_t)QB * padded(dh)};
 }
 
 static size_t work_bytes(const Config *c) {
@@ -1636,7 +1569,9 @@ static void model_free(Model *m) {
 
 static Mix mix_shape(const Model *m, int l) {
     int R = rows_in(m, m->b, l + 1), NH = m->c.heads;
-    return (Mix){R, m->layer[l].anchor < 0 ? R : 1, m->T, NH, m->c.kv_heads, m->c.dim / NH};
+    const Variant *variant = &variants[m->c.kind[l]];
+    return (Mix){R, m->layer[l].anchor < 0 ? R : 1, m->T, NH, m->c.kv_heads, m->c.dim / NH,
+                 variant->weigh, variant->weigh_backward};
 }
 
 // The linear layer of section 3 with a tensor's weights.   w (O,I), b (O) or NULL
@@ -1706,21 +1641,21 @@ static void block_forward(Model *m, int l) {
         qk_forward(m, l, &L->k);
         // v = n Wv, o = mix(q, k, v);  mlp: u = SiLU(q) * k, o = u Wv
         if (kind == MLP) {
-            mlp_forward(L->u, L->q.out, L->k.out, mix);
+            swiglu_forward(L->u, L->q.out, L->k.out, N, C);
             project_forward(L->o, L->u, L->wv, L->bv, N);
         } else {
             project_forward(L->v, m->n, L->wv, L->bv, N);
             variant->forward(L->o, L->stat, L->q.out, L->k.out, L->v, mix);
         }
         // mid = h + o Wo
-        matmul(L->mid, C, L->h, C, rows(L->o, C), transposed(L->wo->w, C), (int)N, C, C);
+        matmul(L->mid, C, L->h, C, rows(L->o, C), transposed(rows(L->wo->w, C)), (int)N, C, C);
     }
     // out = mid + (SiLU(n Wgate) * n Wup) Wdown,  n = RMSNorm(mid)
     rmsnorm_forward(m->n, L->mid, L->norm2->w, N, C);
     project_forward(L->gate, m->n, L->wgate, NULL, N);
     project_forward(L->up, m->n, L->wup, NULL, N);
     swiglu_forward(m->act, L->gate, L->up, N, F);
-    matmul(out, C, L->mid, C, rows(m->act, F), transposed(L->wdown->w, F), (int)N, C, F);
+    matmul(out, C, L->mid, C, rows(m->act, F), transposed(rows(L->wdown->w, F)), (int)N, C, F);
 }
 
 // The block, backwards: the same lines from the last to the first. dres (R,T,C), the gradient of
@@ -1751,7 +1686,7 @@ static void block_backward(Model *m, int l) {
     rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
     if (kind == MLP) {
         project_backward(m->du, L->wv, L->bv, m->g, L->u, N, false);
-        mlp_backward(m->dq, m->dk, m->du, L->q.out, L->k.out, mix);
+        swiglu_backward(m->dq, m->dk, m->du, L->q.out, L->k.out, N, C);
     } else {
         variant->backward(m->dq, m->dk, m->dv, m->g, L->o, L->stat, L->q.out, L->k.out, L->v, mix);
         project_backward(m->dn, L->wv, L->bv, m->dv, m->n, N, false);
@@ -1989,7 +1924,7 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     unsigned char head[512];
     int32_t header[3] = {0};                    // magic, version, count
     const char *wrong = NULL, *ending = strrchr(path, '.');
-    *s = (Shard){path, "bytes", open_file(path, "rb"), 1, 0};
+    *s = (Shard){path, "bytes", fopen(path, "rb"), 1, 0};
     size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
@@ -2339,7 +2274,7 @@ static void header_close(Header *h) {
 // Opens the file and reads its header. Returns NULL, or the error.
 static const char *header_open(Header *h, Path path) {
     uint64_t length = 0;
-    *h = (Header){.path = path, .file = open_file(path.s, "rb")};
+    *h = (Header){.path = path, .file = fopen(path.s, "rb")};
     if (!h->file) return strerror(errno);
     if (fread(&length, 8, 1, h->file) != 1 || length > 1 << 24) return "not a safetensors file";
     h->text = (Text){allocate((size_t)length + 1, "a header"), (size_t)length, 0};
@@ -2417,7 +2352,7 @@ static void finish_save(const char *dir) {
     bool ok = true;
     for (int i = WEIGHTS + 1; i < RUN_FILES && ok; i++) {
         Path from = path_in(dir, run_files[i], ".tmp"), to = path_in(dir, run_files[i], "");
-        ok = replace_file(from.s, to.s) || !exists(from.s);
+        ok = rename(from.s, to.s) == 0 || !exists(from.s);
     }
     if (!ok || !flush_folder(dir))
         fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
@@ -3017,7 +2952,7 @@ static FILE *open_log(const Settings *s, int step) {
     char line[512];
     off_t keep = 0;
     if (s->force) remove(path.s);
-    FILE *log = open_file(path.s, "a+b");
+    FILE *log = fopen(path.s, "a+b");
     if (!log) fail_log(s->out);
     for (rewind(log); fgets(line, sizeof line, log) && strchr(line, '\n'); keep = ftello(log)) {
         if (keep == 0 && strcmp(line, columns) != 0)
@@ -3102,13 +3037,13 @@ static void save(const Model *m, const Settings *s, const char *dir, State *now)
     const char *wrong = NULL;                           // the file that cannot be written
     for (int i = 0; i < RUN_FILES && !wrong; i++) {
         if (i == LOG) continue;                         // it is written step by step
-        FILE *f = open_file(path_in(dir, run_files[i], ".tmp").s, "wb");
+        FILE *f = fopen(path_in(dir, run_files[i], ".tmp").s, "wb");
         if (f && i == CONFIG) write_config(f, &m->c);
         else if (f) write_tensors(f, m, i == OPTIM, kept.s);
         bool ok = f && !ferror(f) && flush_file(f);
         if ((f && fclose(f) != 0) || !ok) wrong = run_files[i];
     }
-    if (!wrong && (!flush_folder(dir) || !replace_file(from.s, to.s))) wrong = run_files[WEIGHTS];
+    if (!wrong && (!flush_folder(dir) || rename(from.s, to.s) != 0)) wrong = run_files[WEIGHTS];
     if (wrong) {
         int error = errno;
         for (int i = 0; i < RUN_FILES; i++) remove(path_in(dir, run_files[i], ".tmp").s);
@@ -3187,7 +3122,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
             bool ok = flush_file(log);
             if (fclose(log) != 0 || !ok) fail_log(s->out);
             save(m, s, s->out, &now);                       // which may rename the log
-            log = open_file(path_in(s->out, run_files[LOG], "").s, "ab");
+            log = fopen(path_in(s->out, run_files[LOG], "").s, "ab");
             if (!log) fail_log(s->out);
         }
         fflush(stdout);

@@ -356,13 +356,13 @@ static void ours_call(void *arg) {
     int N = p->N, I = p->I, O = p->O;
     switch (p->orientation) {
     case FORWARD:
-        matmul(p->out, O, NULL, 0, rows(p->x, I), transposed(p->w, I), N, O, I);
+        matmul(p->out, O, NULL, 0, rows(p->x, I), transposed(rows(p->w, I)), N, O, I);
         break;
     case INPUT_GRADIENT:
         matmul(p->out, I, NULL, 0, rows(p->y, O), rows(p->w, I), N, I, O);
         break;
     default:
-        matmul(p->out, I, p->out, I, transposed(p->y, O), rows(p->x, I), O, I, N);
+        matmul(p->out, I, p->out, I, transposed(rows(p->y, O)), rows(p->x, I), O, I, N);
     }
 }
 
@@ -758,8 +758,8 @@ static void mixing_forward(void *arg) {
     if (variants[x->variant].forward) {
         variants[x->variant].forward(x->o, x->stat, x->q, x->k, x->v, x->m);
     } else {
-        mlp_forward(x->v, x->q, x->k, x->m);
-        matmul(x->o, C, NULL, 0, rows(x->v, C), transposed(x->w, C), N, C, C);
+        swiglu_forward(x->v, x->q, x->k, N, C);
+        matmul(x->o, C, NULL, 0, rows(x->v, C), transposed(rows(x->w, C)), N, C, C);
     }
 }
 
@@ -771,8 +771,8 @@ static void mixing_backward(void *arg) {
                                       x->m);
     } else {
         matmul(x->dv, C, NULL, 0, rows(x->g, C), rows(x->w, C), N, C, C);
-        matmul(x->dw, C, x->dw, C, transposed(x->g, C), rows(x->v, C), C, C, N);
-        mlp_backward(x->dq, x->dk, x->dv, x->q, x->k, x->m);
+        matmul(x->dw, C, x->dw, C, transposed(rows(x->g, C)), rows(x->v, C), C, C, N);
+        swiglu_backward(x->dq, x->dk, x->dv, x->q, x->k, N, C);
     }
 }
 
@@ -785,7 +785,7 @@ static bool has_anchor(int variant) {
 static int same_mixer(int variant) {
     for (int v = 0; v < variant; v++)
         if (variants[v].forward == variants[variant].forward
-            && variants[v].backward == variants[variant].backward
+            && variants[v].weigh == variants[variant].weigh
             && has_anchor(v) == has_anchor(variant)) return v;
     return -1;
 }
@@ -802,7 +802,8 @@ static Mixing mixing(const Mixing *arrays, int variant, int T, int B) {
     Mixing x = *arrays;
     int R = B + has_anchor(variant);
     x.variant = variant, x.B = B;
-    x.m = (Mix){.R = R, .M = has_anchor(variant) ? 1 : R, .T = T, .NH = 6, .NKV = 6, .dh = 64};
+    x.m = (Mix){.R = R, .M = has_anchor(variant) ? 1 : R, .T = T, .NH = 6, .NKV = 6, .dh = 64,
+                .weigh = variants[variant].weigh, .weigh_backward = variants[variant].weigh_backward};
     return x;
 }
 

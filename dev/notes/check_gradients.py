@@ -542,7 +542,7 @@ def check_note():
     lines = sum(len([x for x in block if x.strip() not in ("", "...")]) for _, block in blocks)
     report(not wrong and lines > 30, "the note's C lines stand in train_attnvar.c",
            "%d lines in %d blocks" % (lines, len(blocks)))
-    damaged = [line.replace("da[j] = s * a * (da[j] - c);", "da[j] = s * a * da[j];")
+    damaged = [line.replace("da[j] = s * x[j] * (da[j] - c);", "da[j] = s * x[j] * da[j];")
                for line in code]
     report(len(wrong_quotes(note, damaged)) == len(wrong) + 1,
            "a changed line of the code is found", "softmax_row_backward without its c")

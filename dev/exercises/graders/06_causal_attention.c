@@ -1,4 +1,4 @@
-// Grades exercise 6 against standard_forward(), and by a look into the future.
+// Grades exercise 6 against attend_forward(), and by a look into the future.
 #include "grade.h"
 
 enum { DH = 8 };
@@ -8,7 +8,8 @@ static void compare(uint64_t seed, int T, double std) {
     in_case("T %d, dh %d, q and k ~ N(0, %g^2)", T, DH, std);
     double *q = normal(&seed, n, std), *k = normal(&seed, n, std), *v = normal(&seed, n, 1);
     double *expected = zeros(n), *stat = zeros((size_t)T * 2);
-    standard_forward(expected, stat, q, k, v, (Mix){1, 1, T, 1, 1, DH});
+    attend_forward(expected, stat, q, k, v,
+                   (Mix){1, 1, T, 1, 1, DH, softmax_row, softmax_row_backward});
     float32 *o = output("o", n), *again = output("o", n);
     my_causal_attention(o, input("q", n, q), input("k", n, k), input("v", n, v), T, DH);
     check_bounds();

@@ -1,4 +1,4 @@
-// Grades exercise 8: the forward pass against standard_forward(), the backward pass by central
+// Grades exercise 8: the forward pass against attend_forward(), the backward pass by central
 // differences of it. head_forward() and head_backward() are the program's, with one head.
 #include "grade.h"
 
@@ -8,7 +8,7 @@ static double *q, *k, *v, *g;
 static double loss(void) {
     size_t n = (size_t)mix.T * mix.NH * mix.dh;
     double *o = zeros(n), *stat = zeros((size_t)mix.NH * mix.T * 2);
-    standard_forward(o, stat, q, k, v, mix);
+    attend_forward(o, stat, q, k, v, mix);
     double sum = inner(g, o, n);
     free(o), free(stat);
     return sum;
@@ -37,7 +37,8 @@ void head_forward(float32 *o, const float32 *hq, const float32 *hk, const float3
     double x[4][MOST], stat[MOST];
     expect_shape(T, dh);
     gather(x[1], hq, step_q), gather(x[2], hk, step_kv), gather(x[3], hv, step_kv);
-    standard_forward(x[0], stat, x[1], x[2], x[3], (Mix){1, 1, T, 1, 1, dh});
+    attend_forward(x[0], stat, x[1], x[2], x[3],
+                   (Mix){1, 1, T, 1, 1, dh, softmax_row, softmax_row_backward});
     scatter(o, x[0], step_q);
 }
 
@@ -47,16 +48,16 @@ void head_backward(float32 *dq, float32 *dk, float32 *dv, const float32 *hg, con
     expect_shape(T, dh);
     gather(x[0], hg, step_q), gather(x[2], hq, step_q);
     gather(x[3], hk, step_kv), gather(x[4], hv, step_kv);
-    Mix one = {1, 1, T, 1, 1, dh};
-    standard_forward(x[1], stat, x[2], x[3], x[4], one);
-    standard_backward(d[0], d[1], d[2], x[0], x[1], stat, x[2], x[3], x[4], one);
+    Mix one = {1, 1, T, 1, 1, dh, softmax_row, softmax_row_backward};
+    attend_forward(x[1], stat, x[2], x[3], x[4], one);
+    attend_backward(d[0], d[1], d[2], x[0], x[1], stat, x[2], x[3], x[4], one);
     scatter(dq, d[0], step_q), scatter(dk, d[1], step_kv), scatter(dv, d[2], step_kv);
 }
 
 static void compare(uint64_t seed, int T, int NH, int NKV, int dh) {
     size_t n = (size_t)T * NH * dh, nkv = (size_t)T * NKV * dh;
     in_case("T %d, NH %d, NKV %d, dh %d", T, NH, NKV, dh);
-    mix = (Mix){1, 1, T, NH, NKV, dh};
+    mix = (Mix){1, 1, T, NH, NKV, dh, softmax_row, softmax_row_backward};
     q = normal(&seed, n, 1), k = normal(&seed, nkv, 1), v = normal(&seed, nkv, 1);
     g = normal(&seed, n, 1);
     const float32 *fq = input("q", n, q), *fk = input("k", nkv, k), *fv = input("v", nkv, v);
@@ -64,7 +65,7 @@ static void compare(uint64_t seed, int T, int NH, int NKV, int dh) {
     double *expected = zeros(n), *stat = zeros((size_t)NH * T * 2);
     my_grouped_forward(o, fq, fk, fv, T, NH, NKV, dh);
     check_bounds();
-    standard_forward(expected, stat, q, k, v, mix);
+    attend_forward(expected, stat, q, k, v, mix);
     same("o", o, expected, SHAPE(T, NH, dh));
     float32 *dq = output("dq", n), *dk = output("dk", nkv), *dv = output("dv", nkv);
     my_grouped_backward(dq, dk, dv, input("g", n, g), fq, fk, fv, T, NH, NKV, dh);

@@ -1,4 +1,4 @@
-// Grades exercise 9: token by token against rope() and standard_forward() over the whole text. Two
+// Grades exercise 9: token by token against rope() and attend_forward() over the whole text. Two
 // texts take turns, so what is remembered must be in the caches.
 #include "grade.h"
 
@@ -22,7 +22,8 @@ static void grade(void) {
         double *qr = zeros(SIZE), *kr = zeros(SIZE);
         memcpy(qr, q[text], SIZE * sizeof *qr), memcpy(kr, k[text], SIZE * sizeof *kr);
         rope(qr, angles, 1, 1, T, NH, DH), rope(kr, angles, 1, 1, T, NH, DH);
-        standard_forward(expected[text], stat, qr, kr, v[text], (Mix){1, 1, T, NH, NH, DH});
+        attend_forward(expected[text], stat, qr, kr, v[text],
+                       (Mix){1, 1, T, NH, NH, DH, softmax_row, softmax_row_backward});
         keys[text] = output("keys", SIZE), values[text] = output("values", SIZE);
     }
     for (int t = 0; t < T; t++) {

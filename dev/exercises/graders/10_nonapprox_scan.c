@@ -31,7 +31,7 @@ static void compare(uint64_t seed, int T, double std) {
     if (T <= 1000) definition(expected, ea, eb, q, k, v, T);
     else {
         double *stat = zeros((size_t)T * 2);
-        nonapprox_forward(expected, stat, q, k, v, (Mix){1, 1, T, 1, 1, DH});
+        nonapprox_forward(expected, stat, q, k, v, (Mix){1, 1, T, 1, 1, DH, NULL, NULL});
         for (int i = 0; i < T; i++) ea[i] = stat[2 * i], eb[i] = stat[2 * i + 1];
     }
     double tolerance = std > 1 ? 1e-3 : 1e-4;       // float rounds a score of 1000 to 6e-5

@@ -1,4 +1,4 @@
-// Grades exercise 11: step by step against approx_forward(), which forms the map. Two sequences
+// Grades exercise 11: step by step against attend_forward(), which forms the map. Two sequences
 // take turns, so what is remembered must be in the state, whose size does not depend on T.
 #include "grade.h"
 
@@ -9,7 +9,8 @@ static void compare(uint64_t seed, int T, int dh) {
     for (int s = 0; s < 2; s++) {
         q[s] = normal(&seed, n, 1), k[s] = normal(&seed, n, 1), v[s] = normal(&seed, n, 1);
         expected[s] = zeros(n), state[s] = begun("state", size, nothing);
-        approx_forward(expected[s], stat, q[s], k[s], v[s], (Mix){1, 1, T, 1, 1, dh});
+        attend_forward(expected[s], stat, q[s], k[s], v[s],
+                       (Mix){1, 1, T, 1, 1, dh, taylor_row, taylor_row_backward});
     }
     for (int t = 0; t < T; t++) {
         for (int s = 0; s < 2; s++) {

@@ -8,7 +8,8 @@ static int maps;
 
 static void anchor(double *o) {
     double stat[T * 2];
-    variants[RNDEMBQK].forward(o, stat, q, k, v, (Mix){R, 1, T, 1, 1, DH});
+    variants[RNDEMBQK].forward(o, stat, q, k, v,
+                               (Mix){R, 1, T, 1, 1, DH, softmax_row, softmax_row_backward});
 }
 
 static double loss(void) {
