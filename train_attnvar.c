@@ -38,9 +38,9 @@ Map of this file
      6  forward and backward of the model: the block read forwards, then backwards
      7  AdamW           clipping, schedule, the check for non-finite values
      8  data            bytes or tokens of files, the recall task; the unigram and bigram floors
-     9  checkpoint      safetensors, written and read; config.json for other software
-    10  evaluation and sampling
-    11  command line and main
+     9  options         one table: the command line, and what a checkpoint keeps of it
+    10  checkpoint      safetensors, written and read; config.json for other software
+    11  training, main  evaluation, a sample, the report at the start, the steps
 
 Notation; a comment's own definition of a letter takes precedence
     B   sequences in a batch               V   vocabulary
@@ -1859,7 +1859,7 @@ static void zero_gradients(Model *m) {
 
 enum { MAX_FILES = 256, MAX_PAIRS = 256, HEADER_BYTES = 1024 };
 enum { MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
-enum { PIECE = 4096 };          // tokens that are read at a time when all are read
+enum { PIECE = 4096 };          // tokens that are read at a time
 enum { FLOORS_VOCAB = 1024 };   // pairs of tokens are counted for vocabularies up to this size
 enum { RECALL_WINDOWS = 1024 }; // stand for all of recall's endless validation data
 
@@ -1938,15 +1938,15 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     else if (tokens && header[1] != (narrow ? 1 : 7)) wrong = "has another version of its header";
     else if (!tokens && is_binary(head, got)) wrong = "is no text";
     else if (fseeko(s->file, 0, SEEK_END) != 0) wrong = "is no regular file";
-    size_t size = wrong ? 0 : (size_t)ftello(s->file);
-    if (!wrong && (off_t)size != ftello(s->file)) wrong = strerror(EFBIG);      // 32-bit systems
+    else if ((off_t)(s->n = (size_t)ftello(s->file)) != ftello(s->file))
+        wrong = strerror(EFBIG);                            // 32-bit systems
     if (wrong)
         fail("%s: %s: expected UTF-8, or tokens with llm.c's header: %s FILE (the default, "
              "dev/data/austen_train.txt, is in the project's folder: run it there); to learn what "
              "a file is and what converts it: python3 prepro_data.py show %s", path, wrong, option,
              quoted(path));
-    s->n = size;
     if (!tokens) return;
+    size_t size = s->n;
     s->kind = "tokens", s->width = narrow ? 2 : 4, s->n = header[2] < 0 ? 0 : (size_t)header[2];
     size_t expected = HEADER_BYTES + s->n * s->width;
     if (s->n == 0 || size != expected)
@@ -1984,26 +1984,25 @@ static bool data_is_bytes(const Data *d) { return d->pairs == 0 && d->shard[0].w
 
 // Tokens at .. at+n-1 of the data, which may begin in one shard and end in another.
 static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
-    for (size_t got; n > 0; at += got, tokens += got, n -= (int)got) {
+    unsigned char bytes[4 * PIECE];
+    for (int got; n > 0; at += got, tokens += got, n -= got) {
         const Shard *s = d->shard;
         size_t place = at + d->first;
         for (; place >= s->n; s++) place -= s->n;
-        got = s->n - place < (size_t)n ? s->n - place : (size_t)n;
+        got = min_int(n, s->n - place < PIECE ? (int)(s->n - place) : PIECE);
         size_t byte = (s->width == 1 ? 0 : HEADER_BYTES) + place * s->width;
         if (fseeko(s->file, (off_t)byte, SEEK_SET) != 0 ||
-            fread(tokens, s->width, got, s->file) != got)
+            fread(bytes, s->width, got, s->file) != (size_t)got)
             fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
                  s->path, place, place + got - 1);
-        for (size_t k = got; k-- > 0; ) {       // widened in place, back to front
-            const unsigned char *b = (const unsigned char *)tokens + k * s->width;
+        for (int k = 0; k < got; k++) {
             uint32_t token = 0;
-            for (int i = 0; i < s->width; i++) token |= (uint32_t)b[i] << 8 * i;
+            memcpy(&token, bytes + k * s->width, s->width);
             tokens[k] = token > INT_MAX ? INT_MAX : (int)token;
-        }
-        for (size_t k = 0; k < got && d->vocab; k++)
-            if (tokens[k] >= d->vocab)
+            if (d->vocab && tokens[k] >= d->vocab)
                 fail("%s: token %zu is %d, expected less than the vocabulary of %d: see --vocab",
                      s->path, place + k, tokens[k], d->vocab);
+        }
     }
 }
 
@@ -2056,13 +2055,11 @@ static int random_below(uint64_t *rng, int n) { return (int)(random_u64(rng) % (
 static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, int *targets) {
     int P = d->pairs, half = d->vocab / 2, slots = (T - 2 * P) / 2, asked = 0, order[MAX_PAIRS];
     for (int t = 0; t < T; t++) inputs[t] = 0, targets[t] = -1;
-    for (int p = 0; p < P; p++) {
-        inputs[2 * p] = 1 + random_below(rng, half - 1);
-        for (int before = 0; before < p; before++)
-            if (inputs[2 * before] == inputs[2 * p]) {              // taken: draw another key
-                inputs[2 * p] = 1 + random_below(rng, half - 1);
-                before = -1;
-            }
+    for (int p = 0, taken; p < P; p++) {
+        do {
+            inputs[2 * p] = 1 + random_below(rng, half - 1);
+            for (taken = 0; inputs[2 * taken] != inputs[2 * p]; ) taken++;
+        } while (taken < p);                                        // a key before it is the same
         inputs[2 * p + 1] = half + random_below(rng, d->vocab - half);
         order[p] = p;
     }
@@ -2093,10 +2090,9 @@ static void read_window(const Data *d, size_t at, int T, int *inputs, int *targe
 // Training windows start anywhere.
 static void read_training_batch(const Data *d, uint64_t *rng, int B, int T,
                                 int *inputs, int *targets) {
-    for (int b = 0; b < B; b++, inputs += T, targets += T) {
+    for (int b = 0; b < B; b++, inputs += T, targets += T)
         if (d->pairs) recall_sequence(d, rng, T, inputs, targets);
         else read_window(d, (size_t)(random_u64(rng) % (d->n - (size_t)T)), T, inputs, targets);
-    }
 }
 
 // Validation windows follow each other at stride T; this is window w. Recall draws it from a seed
@@ -2121,8 +2117,8 @@ static size_t validation_windows(const Data *d, int B, int T, int batches) {
 static void floors(const Data *train, const Data *val, size_t windows, int T, int V,
                    double *unigram, double *bigram) {
     double *p = allocate(3 * (size_t)V * sizeof *p, "counts"), *n = p + V, *k = n + V;
-    size_t scored = windows * (size_t)T;
-    int piece[PIECE], last;
+    int *inputs = allocate(2 * (size_t)T * sizeof *inputs, "a window"), *targets = inputs + T, last;
+    double scored = (double)windows * T;
     read_tokens(train, train->n - 1, 1, &last);         // occurs there without being followed
     for (int a = 0; a < V; a++) {
         const size_t *follows = train->follows + (size_t)a * FLOORS_VOCAB;
@@ -2130,306 +2126,23 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
         p[a] = (n[a] + (a == last) + 1) / ((double)train->n + V);
     }
     *unigram = *bigram = 0;
-    for (size_t at = 0, got; at < scored; at += got - 1) {
-        got = scored + 1 - at < PIECE ? scored + 1 - at : PIECE;
-        read_tokens(val, at, (int)got, piece);
-        for (size_t i = 1; i < got; i++) {
-            int a = piece[i - 1], b = piece[i];
+    for (size_t w = 0; w < windows; w++) {
+        read_validation_window(val, w, T, inputs, targets);
+        for (int t = 0; t < T; t++) {
+            int a = inputs[t], b = targets[t];
             double both = (double)train->follows[(size_t)a * FLOORS_VOCAB + b];
-            *unigram -= log(p[b]) / (double)scored;
-            *bigram -= log(n[a] > 0 ? (both + k[a] * p[b]) / (n[a] + k[a]) : p[b]) / (double)scored;
+            *unigram -= log(p[b]) / scored;
+            *bigram -= log(n[a] > 0 ? (both + k[a] * p[b]) / (n[a] + k[a]) : p[b]) / scored;
         }
     }
-    free(p);
+    free(p), free(inputs);
 }
 
 // ------------------------------------------------------------------------------------------------
-// 9  Checkpoint
+// 9  Options
 //
-// A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
-// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv.
-// A header must be exactly the text that this program writes for the same metadata;
-// dev/notes/porting.md describes every byte.
-//
-// A save is complete under temporary names before the first file is renamed. Renaming the model
-// commits it: until then the folder is as it was, and from then on --resume finishes the rest.
-// ------------------------------------------------------------------------------------------------
-
-enum { WEIGHTS, LOG, CONFIG, OPTIM, RUN_FILES };        // in the order of renaming
-static const char *const run_files[] = {"model.safetensors", "log.csv", "config.json",
-                                        "optim.safetensors"};
-
-// The buffer exceeds any valid path, so the system refuses one that is cut off here.
-typedef struct { char s[PATH_MAX + 32]; } Path;
-
-static Path path_in(const char *dir, const char *name, const char *suffix) {
-    Path p;
-    snprintf(p.s, sizeof p.s, "%s/%s%s", dir, name, suffix);
-    return p;
-}
-
-static bool exists(const char *path) { return access(path, F_OK) == 0 || errno != ENOENT; }
-
-// The bytes of the UTF-8 character at s, at most n; 0 if there is none, or if it is a control
-// character other than newline and tab.
-static size_t utf8_length(const char *text, size_t n) {
-    const unsigned char *s = (const unsigned char *)text, a = s[0], b = n > 1 ? s[1] : 0;
-    if (a < 0x80) return a == '\n' || a == '\t' || (a >= ' ' && a != 0x7f);
-    size_t length = a < 0xe0 ? 2 : a < 0xf0 ? 3 : 4;
-    bool wrong = a < 0xc2 || a > 0xf4 || length > n         // then overlong forms, surrogates, ..
-              || ((a == 0xe0 || a == 0xc2) && b < 0xa0) || (a == 0xf0 && b < 0x90)
-              || (a == 0xed && b > 0x9f) || (a == 0xf4 && b > 0x8f);
-    for (size_t i = 1; i < length && !wrong; i++) wrong = s[i] >> 6 != 2;
-    return wrong ? 0 : length;
-}
-
-// Appends n bytes as UTF-8: U+FFFD for each byte outside a character. json: escaped as JSON wants.
-static void text_utf8(Text *t, const char *s, size_t n, bool json) {
-    for (size_t i = 0, length; i < n; i += length) {
-        length = utf8_length(s + i, n - i);
-        if (length == 0) text_add(t, "\xef\xbf\xbd"), length = 1;
-        else if (json && s[i] == '\n') text_add(t, "\\n");
-        else if (json && s[i] == '\t') text_add(t, "\\t");
-        else if (json && (s[i] == '"' || s[i] == '\\')) text_add(t, "\\%c", s[i]);
-        else text_add(t, "%.*s", (int)length, s + i);
-    }
-}
-
-// An entry of a file. The model's file holds its tensors, then its anchors; the optimizer's file
-// holds the moments. An entry of 0 bytes ends the list.
-typedef struct {
-    char name[96];
-    const char *type;           // of the elements, 4 bytes each; 8 in the tests' double build
-    int rows, cols;             // rows 0: a vector
-    size_t bytes;
-    void *data;                 // NULL in a model that is only planned
-} Entry;
-
-static Entry entry(const Model *m, bool optimizer, int i) {
-    const char *number = sizeof(float) == 4 ? "F32" : "F64";
-    int n = m->ntensors, T = m->c.seq, C = m->c.dim;
-    bool random = uses(&m->c, QK_RANDOM_ANCHOR), text = uses(&m->c, QK_TEXT_ANCHOR);
-    Entry e = {.bytes = 0};
-    if (i < (optimizer ? 2 : 1) * n) {
-        const Tensor *t = &m->tensors[i % n];
-        static const char *const prefix[] = {"", "exp_avg.", "exp_avg_sq."};
-        float *const values[] = {t->w, t->m, t->v};
-        int which = optimizer ? 1 + i / n : 0;
-        e = (Entry){"", number, t->role == MATRIX ? t->rows : 0, t->cols, t->size * sizeof(float),
-                    values[which]};
-        snprintf(e.name, sizeof e.name, "%s%s", prefix[which], t->name);
-    } else if (!optimizer && i == n && random)
-        e = (Entry){"anchor.embeds", number, T, C, (size_t)T * C * sizeof(float), m->eps};
-    else if (!optimizer && i == n + random && text)
-        e = (Entry){"anchor.tokens", "I32", 0, T, (size_t)T * sizeof(int), m->anchor_tokens};
-    return e;
-}
-
-// The header of a file with these metadata, "name":"value",...
-static Text header_text(const Model *m, bool optimizer, const char *metadata) {
-    Text t = {0};
-    size_t offset = 0;
-    Entry e;
-    text_add(&t, "{\"__metadata__\":{%s}", metadata);
-    for (int i = 0; (e = entry(m, optimizer, i)).bytes; i++, offset += e.bytes) {
-        text_add(&t, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", e.name, e.type);
-        if (e.rows) text_add(&t, "%d,", e.rows);
-        text_add(&t, "%d],\"data_offsets\":[%zu,%zu]}", e.cols, offset, offset + e.bytes);
-    }
-    text_add(&t, "}");
-    text_add(&t, "%*s", (int)(-t.n % 8), "");                   // padding
-    return t;
-}
-
-// Writes a header and the tensors (f NULL: nothing). Returns the tensors' checksum.
-static uint32_t write_tensors(FILE *f, const Model *m, bool optimizer, const char *metadata) {
-    uint32_t crc = 0;
-    Entry e;
-    if (f) {
-        Text header = header_text(m, optimizer, metadata);
-        fwrite(&(uint64_t){header.n}, 8, 1, f);
-        fwrite(header.s, 1, header.n, f);
-        free(header.s);
-    }
-    for (int i = 0; (e = entry(m, optimizer, i)).bytes; i++) {
-        crc = checksum(crc, e.data, e.bytes);
-        if (f) fwrite(e.data, 1, e.bytes, f);
-    }
-    return crc;
-}
-
-// A file that is read: its header, and behind it the tensors.
-typedef struct {
-    Path path;
-    FILE *file;
-    Text text, value;           // the header; the value last taken from it
-} Header;
-
-static void header_close(Header *h) {
-    if (h->file) fclose(h->file);
-    free(h->text.s), free(h->value.s);
-    *h = (Header){0};
-}
-
-// Opens the file and reads its header. Returns NULL, or the error.
-static const char *header_open(Header *h, Path path) {
-    uint64_t length = 0;
-    *h = (Header){.path = path, .file = fopen(path.s, "rb")};
-    if (!h->file) return strerror(errno);
-    if (fread(&length, 8, 1, h->file) != 1 || length > 1 << 24) return "not a safetensors file";
-    h->text = (Text){allocate((size_t)length + 1, "a header"), (size_t)length, 0};
-    return fread(h->text.s, 1, h->text.n, h->file) == h->text.n ? NULL : "cut short in its header";
-}
-
-static bool header_is(const Header *h, const Text *expected) {
-    return h->text.n == expected->n && memcmp(h->text.s, expected->s, expected->n) == 0;
-}
-
-// The value of a name in the metadata, decoded; it lasts until the next one.
-static const char *header_value(Header *h, const char *name) {
-    h->value.n = 0;
-    text_add(&h->value, ",\"%s\":\"", name);
-    const char *at = strstr(h->text.s, h->value.s);
-    if (!at) fail("%s: damaged header: no %s in its metadata", h->path.s, name);
-    at += h->value.n;
-    h->value.n = 0;
-    for (text_add(&h->value, ""); *at && *at != '"'; at++) {
-        char c = *at;
-        if (c == '\\' && at[1]) c = *++at, c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
-        text_add(&h->value, "%c", c);
-    }
-    return h->value.s;
-}
-
-// Fills the tensors of m from a file with those of model `file`, and closes it. Either may have
-// some that the other lacks. The bytes must have this checksum.
-static void read_tensors(Header *h, const Model *file, const Model *m, bool optimizer,
-                         uint32_t expected) {
-    uint32_t crc = 0;
-    Entry e, own;
-    for (int i = 0; (e = entry(file, optimizer, i)).bytes; i++) {
-        for (int k = 0; (own = entry(m, optimizer, k)).bytes; k++)
-            if (strcmp(own.name, e.name) == 0) break;
-        if (own.bytes && own.bytes != e.bytes)
-            fail("%s: %s is made for --seq %d", h->path.s, e.name, file->c.seq);
-        void *data = own.bytes ? own.data : allocate(e.bytes, "a tensor");
-        crc = checksum(crc, data, fread(data, 1, e.bytes, h->file));
-        if (!own.bytes) free(data);
-    }
-    if (crc != expected || fgetc(h->file) != EOF)
-        fail("%s: damaged or cut short: its tensors' checksum is %08x, expected %08x and then its "
-             "end", h->path.s, (unsigned)crc, (unsigned)expected);
-    for (int t = 0; t < m->c.seq; t++)
-        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
-            fail("%s: anchor token %d is %d, expected less than %d", h->path.s, t,
-                 m->anchor_tokens[t], m->c.vocab);
-    header_close(h);
-}
-
-// config.json in Hugging Face's terms. A model calls itself qwen2 only if other software would
-// compute it rightly: all layers standard, no QK-norm.
-static void write_config(FILE *f, const Config *c) {
-    bool qwen2 = !c->qk_norm && strspn(c->letters, "S") == strlen(c->letters);
-    fprintf(f, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n"
-            "  \"vocab_size\": %d,\n  \"hidden_size\": %d,\n  \"intermediate_size\": %d,\n"
-            "  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n"
-            "  \"num_key_value_heads\": %d,\n  \"max_position_embeddings\": %d,\n"
-            "  \"rope_theta\": %.17g,\n  \"rms_norm_eps\": 1e-06,\n  \"hidden_act\": \"silu\",\n"
-            "  \"initializer_range\": 0.02,\n  \"attention_dropout\": 0.0,\n"
-            "  \"use_sliding_window\": false,\n  \"tie_word_embeddings\": %s,\n"
-            "  \"torch_dtype\": \"float32\"",
-            qwen2 ? "Qwen2ForCausalLM" : "AttnvarForCausalLM", qwen2 ? "qwen2" : "attnvar",
-            c->vocab, c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->seq, c->rope_base,
-            c->untied ? "false" : "true");
-    if (!qwen2)
-        fprintf(f, ",\n  \"attnvar_layers\": \"%s\",\n  \"attnvar_qk_norm\": %s", c->letters,
-                c->qk_norm ? "true" : "false");
-    fprintf(f, "\n}\n");
-}
-
-// Renames what a committed save has left under temporary names.
-static void finish_save(const char *dir) {
-    bool ok = true;
-    for (int i = WEIGHTS + 1; i < RUN_FILES && ok; i++) {
-        Path from = path_in(dir, run_files[i], ".tmp"), to = path_in(dir, run_files[i], "");
-        ok = rename(from.s, to.s) == 0 || !exists(from.s);
-    }
-    if (!ok || !flush_folder(dir))
-        fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
-             strerror(errno));
-}
-
-// ------------------------------------------------------------------------------------------------
-// 10  Evaluation and sampling
-// ------------------------------------------------------------------------------------------------
-
-typedef struct {
-    double loss;                // mean over the scored tokens, nats
-    double accuracy;            // share of them where the target is the likeliest token
-} Score;
-
-#define LOST "the model is lost; the save before stays; try a lower --lr or a longer --warmup"
-
-// Scores the first windows of the validation data. inputs and targets (B,T) are scratch.
-static Score evaluate(Model *m, const Data *val, size_t windows, int *inputs, int *targets) {
-    int B = m->c.batch, T = m->c.seq;
-    double loss = 0, correct = 0, scored = 0;
-    for (size_t w = 0; w < windows; w += B) {
-        int b = windows - w < (size_t)B ? (int)(windows - w) : B;
-        for (int i = 0; i < b; i++)
-            read_validation_window(val, w + i, T, inputs + (size_t)i * T, targets + (size_t)i * T);
-        model_forward(m, inputs, b, T);
-        loss += model_loss(m, targets) * m->scored;
-        correct += m->correct, scored += m->scored;
-    }
-    if (!isfinite(loss)) fail("the validation loss is %g: " LOST, fabs(loss));
-    return (Score){loss / scored, correct / scored};
-}
-
-// The logits (V) of the token after the last one; only after a forward pass with b = 1.
-static float *next_logits(Model *m) {
-    int C = m->c.dim;
-    rmsnorm_forward(m->n, m->final + (size_t)(m->T - 1) * C, m->norm->w, 1, C);
-    linear_forward(m->logits, m->n, m->head->w, NULL, 1, C, m->c.vocab);
-    return m->logits;
-}
-
-// Draws from softmax(logits / temperature); overwrites the logits.
-static int draw(float *logits, int V, double temperature, uint64_t *rng) {
-    float max = row_max(logits, V), z = row_exp(logits, (float)(1 / temperature), max, V);
-    double left = random_uniform(rng) * (double)z;
-    for (int v = 0; v < V; v++)
-        if ((left -= (double)logits[v]) < 0) return v;
-    return V - 1;
-}
-
-// Prints the prompt and n drawn tokens, each computed from scratch over the last T tokens. Bytes
-// print as UTF-8, other tokens as numbers.
-static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes, uint64_t seed) {
-    const double temperature = 0.8;
-    int T = m->c.seq, total = prompted;
-    uint64_t rng = random_stream(seed, STREAM_SAMPLE);
-    int *tokens = allocate((size_t)(prompted + n) * sizeof *tokens, "the sample");
-    Text drawn = {0}, shown = {0};
-    memcpy(tokens, prompt, (size_t)prompted * sizeof *tokens);
-    for (; total < prompted + n && !interrupted; total++) {
-        int seen = min_int(total, T);
-        model_forward(m, tokens + total - seen, 1, seen);
-        tokens[total] = draw(next_logits(m), m->c.vocab, temperature, &rng);
-    }
-    for (int i = 0; i < total; i++) text_add(&drawn, bytes ? "%c" : "%d ", tokens[i]);
-    text_utf8(&shown, drawn.s, drawn.n, false);
-    printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n%s\n",
-           temperature, prompted, shown.s);
-    free(tokens), free(drawn.s), free(shown.s);
-}
-
-// ------------------------------------------------------------------------------------------------
-// 11  Command line and main
-//
-// In this order: the options, one table from which everything about them follows; settings(), which
-// puts them together with a checkpoint's; the data, and the report that is printed first; the
-// folder of --out: its lock, its log, restore() and save(); train() and main().
+// One table, from which everything about the options follows: --help, what may be given, what a
+// checkpoint keeps. settings(), in section 11, puts their values together.
 // ------------------------------------------------------------------------------------------------
 
 // Row 0 names the options to which a size gives values. The last four sizes are the paper's, whose
@@ -2619,11 +2332,17 @@ static _Noreturn void print_help(void) {
     exit(0);
 }
 
-// Sets the options that are given as --name value or --name=value; the last of a name counts. Only
-// --data and --val may be repeated, and more files may follow the first.
-static void parse(Settings *s, int argc, char **argv) {
-    static Text files[OPTIONS];     // of --data and --val, a line each; the settings point into it
-    for (int i = 0; i < OPTIONS; i++) files[i].n = 0;
+static Text command_line[OPTIONS];      // what it gives to each option; of a LIST, a line a file
+
+// What the command line gives to an option, or NULL.
+static const char *given(const char *name) {
+    return command_line[FIND(options, name, strlen(name), NULL)].s;
+}
+
+// Reads options, given as --name value or --name=value; the last of a name counts. Only --data and
+// --val may be repeated, and more files may follow the first.
+static void parse(int argc, char **argv) {
+    for (int i = 0; i < OPTIONS; i++) free(command_line[i].s), command_line[i] = (Text){0};
     for (int i = 1; i < argc; i++) {
         char *word = argv[i], *value = strchr(word, '=');
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) print_help();
@@ -2631,38 +2350,42 @@ static void parse(Settings *s, int argc, char **argv) {
                   ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
         if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
         const Option *o = &options[which];
+        Text *t = &command_line[which];
         if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value + 1);
         if (o->type == FLAG) value = "1";
         else if (value) value++;
         else if (++i < argc) value = argv[i];
-        else fail("--%s wants a value: run ./train_attnvar --help", o->name);
-        Text *list = &files[which];
-        if (o->type == LIST) text_add(list, list->n ? "\n%s" : "%s", value);
+        if (!value || (o->type >= TEXT && !*value))
+            fail("--%s wants a value: run ./train_attnvar --help", o->name);
+        if (o->type != LIST) t->n = 0;
+        text_add(t, t->n ? "\n%s" : "%s", value);
         while (o->type == LIST && i + 1 < argc && *argv[i + 1] != '-')
-            text_add(list, "\n%s", argv[++i]);
-        set_option(s, o, o->type == LIST ? list->s : value, "");
+            text_add(t, "\n%s", argv[++i]);
     }
 }
 
 // The variant of every layer, from --attn (NULL: not given) and --layout.
 static void set_layers(Config *c, const char *attn, const char *layout) {
-    int simple = attn ? FIND(variants, attn, strlen(attn), "variant") : STANDARD, count = 0;
+    int variant = attn ? FIND(variants, attn, strlen(attn), "variant") : STANDARD, count = 0;
     int named = FIND(layouts, layout, strlen(layout), NULL);
-    bool letters = !strchr(layout, ',') && !islower((unsigned char)*layout);
+    bool names = strchr(layout, ',') || islower((unsigned char)*layout);
     if (named < 0 && attn)
         fail("--layout %s names every layer's variant, or is no layout: leave out --attn %s, or "
              "name a layout (--help lists them)", layout, attn);
+    if (named > UNIFORM && !attn)
+        fail("--layout %s names the layers that stay standard: name the others' variant by --attn "
+             "(--help lists them)", layout);
     for (; named >= 0 && count < c->layers; count++)
-        c->kind[count] = stays_standard(named, count + 1, c->layers) ? STANDARD : simple;
+        c->kind[count] = stays_standard(named, count + 1, c->layers) ? STANDARD : variant;
     for (const char *p = named < 0 ? layout : ""; *p; count++) {
-        int length = letters ? 1 : (int)strcspn(p, ","), kind = 0;
-        if (!letters) kind = FIND(variants, p, length, NULL);
-        while (letters && kind < VARIANTS && variants[kind].letter != *p) kind++;
-        if (kind < 0 || kind == VARIANTS)
+        int length = names ? (int)strcspn(p, ",") : 1;
+        int kind = names ? FIND(variants, p, length, NULL) : VARIANTS - 1;
+        while (!names && kind >= 0 && variants[kind].letter != *p) kind--;
+        if (kind < 0)
             fail("--layout %s: '%.*s' is no layout and no variant: expected a layout, a letter a "
                  "layer, or names with commas: --help lists them all", layout, length, p);
         if (count < MAX_LAYERS) c->kind[count] = kind;
-        p += length + (!letters && p[length] == ',');
+        p += length + (p[length] == ',');
     }
     if (count != c->layers)
         fail("--layout %s names %d layers, the model has %d: give one for each, or --layers %d",
@@ -2689,6 +2412,88 @@ static void check_config(const Config *c) {
     }
 }
 
+// ------------------------------------------------------------------------------------------------
+// 10  Checkpoint
+//
+// A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
+// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv.
+// A header must be exactly the text that this program writes for the same metadata;
+// dev/notes/porting.md describes every byte.
+//
+// A save is complete under temporary names before the first file is renamed. Renaming the model
+// commits it: until then the folder is as it was, and from then on --resume finishes the rest.
+// ------------------------------------------------------------------------------------------------
+
+enum { WEIGHTS, LOG, CONFIG, OPTIM, RUN_FILES };        // in the order of renaming
+static const char *const run_files[] = {"model.safetensors", "log.csv", "config.json",
+                                        "optim.safetensors"};
+
+// The buffer exceeds any valid path, so the system refuses one that is cut off here.
+typedef struct { char s[PATH_MAX + 32]; } Path;
+
+static Path path_in(const char *dir, int file, bool temporary) {
+    Path p;
+    snprintf(p.s, sizeof p.s, "%s/%s%s", dir, run_files[file], temporary ? ".tmp" : "");
+    return p;
+}
+
+// Only a file that is surely not there counts as missing.
+static bool is_missing(const char *path) { return access(path, F_OK) != 0 && errno == ENOENT; }
+
+// The bytes of the UTF-8 character at s, at most n; 0 if there is none, or if it is a control
+// character other than newline and tab.
+static size_t utf8_length(const char *s, size_t n) {
+    static const int front[] = {0, 0, 0xc0, 0xe0, 0xf0}, least[] = {0, ' ', 0xa0, 0x800, 0x10000};
+    int first = (unsigned char)*s;
+    size_t length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    int code = first - front[length];           // then six bits from each further byte, 10xxxxxx
+    for (size_t i = 1; i < length; i++) {
+        if (i == n || (s[i] & 0xc0) != 0x80) return 0;
+        code = code * 64 + (s[i] & 0x3f);
+    }
+    bool wrong = code < least[length] || code == 0x7f || (code >= 0xd800 && code <= 0xdfff);
+    return code == '\n' || code == '\t' || (!wrong && code <= 0x10ffff) ? length : 0;
+}
+
+// Appends n bytes as UTF-8: U+FFFD for each byte outside a character. json: escaped as JSON wants.
+static void text_utf8(Text *t, const char *s, size_t n, bool json) {
+    for (size_t i = 0, length; i < n; i += length) {
+        length = utf8_length(s + i, n - i);
+        if (length == 0) text_add(t, "\xef\xbf\xbd"), length = 1;
+        else if (json && strchr("\n\t\"\\", s[i]))
+            text_add(t, "\\%c", s[i] == '\n' ? 'n' : s[i] == '\t' ? 't' : s[i]);
+        else text_add(t, "%.*s", (int)length, s + i);
+    }
+}
+
+// An entry of a file. The model's file holds its tensors, then its anchors; the optimizer's file
+// holds the moments. An entry of 0 bytes ends the list.
+typedef struct {
+    const char *prefix, *name;  // its name is both
+    const char *type;           // of the elements, 4 bytes each; 8 in the tests' double build
+    int rows, cols;             // rows 0: a vector
+    size_t bytes;
+    void *data;                 // NULL in a model that is only planned
+} Entry;
+
+static Entry entry(const Model *m, bool optimizer, int i) {
+    static const char *const prefix[] = {"", "exp_avg.", "exp_avg_sq."};
+    const char *number = sizeof(float) == 4 ? "F32" : "F64";
+    int n = m->ntensors, T = m->c.seq, C = m->c.dim;
+    bool random = uses(&m->c, QK_RANDOM_ANCHOR), text = uses(&m->c, QK_TEXT_ANCHOR);
+    if (i < (optimizer ? 2 : 1) * n) {
+        const Tensor *t = &m->tensors[i % n];
+        int which = optimizer ? 1 + i / n : 0;
+        return (Entry){prefix[which], t->name, number, t->role == MATRIX ? t->rows : 0, t->cols,
+                       t->size * sizeof(float), (float *[]){t->w, t->m, t->v}[which]};
+    }
+    if (!optimizer && i == n && random)
+        return (Entry){"", "anchor.embeds", number, T, C, (size_t)T * C * sizeof(float), m->eps};
+    if (!optimizer && i == n + random && text)
+        return (Entry){"", "anchor.tokens", "I32", 0, T, T * sizeof(int), m->anchor_tokens};
+    return (Entry){.bytes = 0};
+}
+
 // The state of a run, which a checkpoint keeps besides settings and tensors.
 typedef struct {
     int step;                   // done
@@ -2697,20 +2502,14 @@ typedef struct {
     unsigned weights, moments;  // checksums of the two files' tensors
 } State;
 
-typedef struct Checkpoint {
-    Header header;              // of model.safetensors
-    Settings s;
-    State state;
-    Text metadata;
-    Model plan;                 // its tensors, without memory
-} Checkpoint;
-
-// Settings and state as JSON members, the same in both files. The format's number is raised when
-// anything about a checkpoint changes.
-#define FORMAT "\"format\":\"pt\",\"attnvar\":\"2\""
-static Text metadata(const Settings *s, const State *now) {
+// The header of one of the two files. Its metadata are the settings and the state, the same in
+// both. The format's number is raised when anything about a checkpoint changes.
+#define FORMAT "{\"__metadata__\":{\"format\":\"pt\",\"attnvar\":\"2\""
+static Text header_text(const Model *m, bool optimizer, const Settings *s, const State *now) {
     Text t = {0};
     char number[32];
+    size_t offset = 0;
+    Entry e;
     text_add(&t, FORMAT ",\"step\":\"%d\",\"rng\":\"%llu\"", now->step,
              (unsigned long long)now->rng);
     for (const Option *o = options; o < options + OPTIONS; o++) {
@@ -2721,46 +2520,400 @@ static Text metadata(const Settings *s, const State *now) {
         text_add(&t, "\"");
     }
     text_add(&t, ",\"train-content\":\"%s\",\"val-content\":\"%s\",\"weights\":\"%08x\","
-             "\"moments\":\"%08x\"", now->content[0], now->content[1], now->weights, now->moments);
+             "\"moments\":\"%08x\"}", now->content[0], now->content[1], now->weights, now->moments);
+    for (int i = 0; (e = entry(m, optimizer, i)).bytes; i++, offset += e.bytes) {
+        text_add(&t, ",\"%s%s\":{\"dtype\":\"%s\",\"shape\":[", e.prefix, e.name, e.type);
+        if (e.rows) text_add(&t, "%d,", e.rows);
+        text_add(&t, "%d],\"data_offsets\":[%zu,%zu]}", e.cols, offset, offset + e.bytes);
+    }
+    text_add(&t, "}%*s", (int)(-(t.n + 1) % 8), "");            // padding
     return t;
 }
 
-// Opens a checkpoint and reads its header, which must be the text that its own metadata lead to.
-static Checkpoint *checkpoint_open(const char *dir) {
-    Checkpoint *k = allocate(sizeof *k, "a checkpoint");
-    Header *h = &k->header;
+static uint32_t tensors_checksum(const Model *m, bool optimizer) {
+    uint32_t crc = 0;
+    Entry e;
+    for (int i = 0; (e = entry(m, optimizer, i)).bytes; i++) crc = checksum(crc, e.data, e.bytes);
+    return crc;
+}
+
+static void write_tensors(FILE *f, const Model *m, bool optimizer, const Settings *s,
+                          const State *now) {
+    Text header = header_text(m, optimizer, s, now);
+    Entry e;
+    fwrite(&(uint64_t){header.n}, 8, 1, f);
+    fwrite(header.s, 1, header.n, f);
+    for (int i = 0; (e = entry(m, optimizer, i)).bytes; i++) fwrite(e.data, 1, e.bytes, f);
+    free(header.s);
+}
+
+// config.json in Hugging Face's terms. A model calls itself qwen2 only if other software would
+// compute it rightly: all layers standard, no QK-norm.
+static void write_config(FILE *f, const Config *c) {
+    bool qwen2 = !c->qk_norm && strspn(c->letters, "S") == strlen(c->letters);
+    fprintf(f, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n"
+            "  \"vocab_size\": %d,\n  \"hidden_size\": %d,\n  \"intermediate_size\": %d,\n"
+            "  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n"
+            "  \"num_key_value_heads\": %d,\n  \"max_position_embeddings\": %d,\n"
+            "  \"rope_theta\": %.17g,\n  \"rms_norm_eps\": 1e-06,\n  \"hidden_act\": \"silu\",\n"
+            "  \"initializer_range\": 0.02,\n  \"attention_dropout\": 0.0,\n"
+            "  \"use_sliding_window\": false,\n  \"tie_word_embeddings\": %s,\n"
+            "  \"torch_dtype\": \"float32\"",
+            qwen2 ? "Qwen2ForCausalLM" : "AttnvarForCausalLM", qwen2 ? "qwen2" : "attnvar",
+            c->vocab, c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->seq, c->rope_base,
+            c->untied ? "false" : "true");
+    if (!qwen2)
+        fprintf(f, ",\n  \"attnvar_layers\": \"%s\",\n  \"attnvar_qk_norm\": %s", c->letters,
+                c->qk_norm ? "true" : "false");
+    fprintf(f, "\n}\n");
+}
+
+// Renames what a committed save has left under temporary names.
+static void finish_save(const char *dir) {
+    bool ok = true;
+    for (int i = WEIGHTS + 1; i < RUN_FILES && ok; i++) {
+        Path from = path_in(dir, i, true), to = path_in(dir, i, false);
+        ok = rename(from.s, to.s) == 0 || is_missing(from.s);
+    }
+    if (!ok || !flush_folder(dir))
+        fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
+             strerror(errno));
+}
+
+static _Noreturn void fail_write(const char *dir, int file) {
+    int error = errno;
+    for (int i = 0; i < RUN_FILES && file != LOG; i++) remove(path_in(dir, i, true).s);
+    fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
+         run_files[file], strerror(error));
+}
+
+#define LOST "the model is lost; the save before stays; try a lower --lr or a longer --warmup"
+
+// Saves the run. If the model is lost or a file cannot be written, the save before stays.
+static void save(const Model *m, const Settings *s, const char *dir, State *now) {
+    if (!isfinite(sum_of_squares(m->store, 4 * m->parameters)))
+        fail("weights or moments are not finite: " LOST);
+    now->weights = tensors_checksum(m, false);
+    now->moments = tensors_checksum(m, true);
+    for (int i = 0; i < RUN_FILES; i++) {
+        if (i == LOG) continue;                         // it is written step by step
+        FILE *f = fopen(path_in(dir, i, true).s, "wb");
+        if (f && i == CONFIG) write_config(f, &m->c);
+        else if (f) write_tensors(f, m, i == OPTIM, s, now);
+        bool ok = f && !ferror(f) && flush_file(f);
+        if ((f && fclose(f) != 0) || !ok) fail_write(dir, i);
+    }
+    Path from = path_in(dir, WEIGHTS, true), to = path_in(dir, WEIGHTS, false);
+    if (!flush_folder(dir) || rename(from.s, to.s) != 0) fail_write(dir, WEIGHTS);
+    finish_save(dir);
+}
+
+// A checkpoint that is read: first its model, then, to resume, its moments.
+typedef struct Checkpoint {
+    Path path;                  // of the file that is read
+    FILE *file;
+    Text header, value;         // its header; the value last taken from it
+    Settings s;
+    State state;
+    Model plan;                 // its tensors, without memory
+} Checkpoint;
+
+// Opens one of the files and reads its header. Returns NULL, or the error.
+static const char *open_tensors(Checkpoint *k, Path path) {
+    uint64_t length = 0;
+    k->path = path;
+    k->header.n = 0;
+    if (k->file) fclose(k->file);
+    if (!(k->file = fopen(path.s, "rb"))) return strerror(errno);
+    if (fread(&length, 8, 1, k->file) != 1 || length > 1 << 24) return "not a safetensors file";
+    free(k->header.s);
+    k->header = (Text){allocate((size_t)length + 1, "a header"), (size_t)length, 0};
+    bool whole = fread(k->header.s, 1, k->header.n, k->file) == k->header.n;
+    return whole ? NULL : "cut short in its header";
+}
+
+// The value of a name in the metadata, decoded; it lasts until the next one.
+static const char *header_value(Checkpoint *k, const char *name) {
+    k->value.n = 0;
+    text_add(&k->value, ",\"%s\":\"", name);
+    const char *at = strstr(k->header.s, k->value.s);
+    if (!at) fail("%s: damaged header: no %s in its metadata", k->path.s, name);
+    at += k->value.n;
+    k->value.n = 0;
+    for (text_add(&k->value, ""); *at && *at != '"'; at++) {
+        char c = *at;
+        if (c == '\\' && at[1]) c = *++at, c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
+        text_add(&k->value, "%c", c);
+    }
+    return k->value.s;
+}
+
+static void read_metadata(Checkpoint *k) {
     State *now = &k->state;
-    const char *start = "{\"__metadata__\":{" FORMAT;
-    const char *wrong = header_open(h, path_in(dir, run_files[WEIGHTS], ""));
-    if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", h->path.s, wrong);
-    if (strncmp(h->text.s, start, strlen(start)) != 0)
-        fail("%s: is not of format 2, which this program writes; go on with the version that wrote "
-             "it; a standard model's weights, such as Hugging Face's Qwen2, can be converted: "
-             "python3 dev/tools/from_hf.py %s --out NEW; then --init NEW", h->path.s, quoted(dir));
     k->s = defaults();
     for (const Option *o = options; o < options + OPTIONS; o++) {
-        const char *value = o->keeper == FREE ? "" : header_value(h, o->name);
+        const char *value = o->keeper == FREE ? "" : header_value(k, o->name);
         if (!*value && o->keeper >= PLAN) continue;                 // was not given
         if (o->type >= TEXT) value = strcpy(allocate(strlen(value) + 1, "a setting"), value);
         set_option(&k->s, o, value, "damaged checkpoint: ");
     }
-    now->step = (int)strtol(header_value(h, "step"), NULL, 10);
-    now->rng = strtoull(header_value(h, "rng"), NULL, 10);
-    snprintf(now->content[0], 32, "%s", header_value(h, "train-content"));
-    snprintf(now->content[1], 32, "%s", header_value(h, "val-content"));
-    now->weights = (unsigned)strtoul(header_value(h, "weights"), NULL, 16);
-    now->moments = (unsigned)strtoul(header_value(h, "moments"), NULL, 16);
+    now->step = (int)strtol(header_value(k, "step"), NULL, 10);
+    now->rng = strtoull(header_value(k, "rng"), NULL, 10);
+    snprintf(now->content[0], 32, "%s", header_value(k, "train-content"));
+    snprintf(now->content[1], 32, "%s", header_value(k, "val-content"));
+    now->weights = (unsigned)strtoul(header_value(k, "weights"), NULL, 16);
+    now->moments = (unsigned)strtoul(header_value(k, "moments"), NULL, 16);
+}
+
+// Opens a checkpoint's model, whose header must be the text that its own metadata lead to.
+static Checkpoint *checkpoint_open(const char *dir) {
+    Checkpoint *k = allocate(sizeof *k, "a checkpoint");
+    const char *wrong = open_tensors(k, path_in(dir, WEIGHTS, false));
+    if (wrong && is_missing(k->path.s) && !is_missing(path_in(dir, LOG, false).s))
+        fail("%s: its run has not saved yet: wait, or start it again, without --resume", dir);
+    if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", k->path.s, wrong);
+    if (strncmp(k->header.s, FORMAT, strlen(FORMAT)) != 0)
+        fail("%s: is not of format 2, which this program writes; go on with the version that wrote "
+             "it; a standard model's weights, such as Hugging Face's Qwen2, can be converted: "
+             "python3 dev/tools/from_hf.py %s --out NEW; then --init NEW", k->path.s, quoted(dir));
+    read_metadata(k);
     set_layers(&k->s.c, NULL, k->s.layout);
     check_config(&k->s.c);
     model_plan(&k->plan, &k->s.c);
-    k->metadata = metadata(&k->s, now);
-    Text whole = header_text(&k->plan, false, k->metadata.s);
-    for (size_t i = 0; !header_is(h, &whole); i++)
-        if (i == h->text.n || i == whole.n || h->text.s[i] != whole.s[i])
-            fail("%s: damaged header: at byte %zu expected %.60s, found %.60s", h->path.s, i + 8,
-                 whole.s + (i < 30 ? 0 : i - 30), h->text.s + (i < 30 ? 0 : i - 30));
-    free(whole.s);
+    Text own = header_text(&k->plan, false, &k->s, &k->state);
+    size_t at = 0;
+    while (at < own.n && own.s[at] == k->header.s[at]) at++;
+    if (at < own.n || at < k->header.n)
+        fail("%s: damaged header: at byte %zu expected %.60s, found %.60s", k->path.s, at + 8,
+             own.s + (at < 30 ? 0 : at - 30), k->header.s + (at < 30 ? 0 : at - 30));
+    free(own.s);
     return k;
+}
+
+// Opens the moments that were saved with the model. Returns whether the save was cut off between
+// two renames, so that they still have their temporary name.
+static bool open_moments(Checkpoint *k, const char *dir) {
+    Text own = header_text(&k->plan, true, &k->s, &k->state);
+    for (int cut = 0; cut < 2; cut++) {
+        if (open_tensors(k, path_in(dir, OPTIM, cut)) || k->header.n != own.n ||
+            memcmp(k->header.s, own.s, own.n) != 0) continue;
+        free(own.s);
+        return cut;
+    }
+    fail("%s: model.safetensors and optim.safetensors are not of one save (step %d): start another "
+         "run with --init %s", dir, k->state.step, quoted(dir));
+}
+
+// Fills the tensors of m from the file that is open. Either may have some that the other lacks.
+static void read_tensors(Checkpoint *k, const Model *m, bool optimizer) {
+    uint32_t crc = 0, expected = optimizer ? k->state.moments : k->state.weights;
+    Entry e, own;
+    for (int i = 0; (e = entry(&k->plan, optimizer, i)).bytes; i++) {
+        for (int j = 0; (own = entry(m, optimizer, j)).bytes; j++)
+            if (strcmp(own.prefix, e.prefix) == 0 && strcmp(own.name, e.name) == 0) break;
+        if (own.bytes && own.bytes != e.bytes)
+            fail("%s: %s is made for --seq %d", k->path.s, e.name, k->plan.c.seq);
+        void *data = own.bytes ? own.data : allocate(e.bytes, "a tensor");
+        crc = checksum(crc, data, fread(data, 1, e.bytes, k->file));
+        if (!own.bytes) free(data);
+    }
+    if (crc != expected || fgetc(k->file) != EOF)
+        fail("%s: damaged or cut short: its tensors' checksum is %08x, expected %08x and then its "
+             "end", k->path.s, (unsigned)crc, (unsigned)expected);
+    for (int t = 0; t < m->c.seq; t++)
+        if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
+            fail("%s: anchor token %d is %d, expected less than %d", k->path.s, t,
+                 m->anchor_tokens[t], m->c.vocab);
+    fclose(k->file);
+    k->file = NULL;
+}
+
+// The anchor's tokens: the start of --anchor FILE, or of the training data; of recall, its first
+// training sequence.
+static void read_anchor(const Settings *s, const Data *train, int *tokens) {
+    int T = s->c.seq;
+    if (s->anchor) {
+        Data own;
+        data_open(&own, s->anchor, "--anchor");
+        own.vocab = s->c.vocab;
+        if (own.n < (size_t)T) fail("%s: %zu tokens, --seq needs %d", s->anchor, own.n, T);
+        read_tokens(&own, 0, T, tokens);
+        data_close(&own);
+    } else if (train->pairs) {
+        uint64_t rng = random_stream(s->seed, STREAM_DATA);
+        int *ignored = allocate((size_t)T * sizeof(int), "targets");
+        recall_sequence(train, &rng, T, tokens, ignored);
+        free(ignored);
+    } else read_tokens(train, 0, T, tokens);
+}
+
+// To resume, the data must be the run's, wherever they are now, as must an anchor that is given.
+static void check_data(const Model *m, const Settings *s, const Data *train, const State *now) {
+    const State *kept = &s->from->state;
+    if (given("anchor")) {
+        size_t bytes = (size_t)m->c.seq * sizeof(int);
+        int *tokens = allocate(bytes, "an anchor");
+        read_anchor(s, train, tokens);
+        if (memcmp(tokens, m->anchor_tokens, bytes) != 0)
+            fail("--anchor %s: is not the run's anchor: leave it out", s->anchor);
+        free(tokens);
+    }
+    for (int i = 0; i < 2; i++)
+        if (strcmp(now->content[i], kept->content[i]) != 0)
+            fail("%s: its %s data are %s (tokens, checksum), these are %s: give its own, wherever "
+                 "they are: %s FILE", s->out, i ? "validation" : "training", kept->content[i],
+                 now->content[i], i ? "--val" : "--data");
+}
+
+// Several processes can divide the rows of a batch among them (dev/scale/mpi_attnvar.c): each is
+// one RANK of RANKS, of which the first alone writes; the macros add up their gradients and make
+// them stop together.
+#ifndef RANK
+#define RANK 0
+#define RANKS 1
+#define ADD_OVER_RANKS(m, loss) ((void)0)
+#define AGREE(signal) (signal)
+#endif
+
+// Fills the model before the run begins or goes on: the anchor's tokens, and what a checkpoint has.
+static State restore(Model *m, const Settings *s, const Data *train, const Data *val) {
+    Checkpoint *k = s->from;
+    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
+    snprintf(now.content[0], 32, "%zu %08x", train->n, (unsigned)train->checksum);
+    snprintf(now.content[1], 32, "%zu %08x", val->n, (unsigned)val->checksum);
+    if (k) read_tensors(k, m, false);
+    if (!s->resume && (s->anchor || !k || !uses(&k->s.c, QK_TEXT_ANCHOR)))
+        read_anchor(s, train, m->anchor_tokens);
+    if (!s->resume) return now;
+    check_data(m, s, train, &now);
+    if (k->state.step > s->steps)
+        fail("%s: step %d is done, --steps %d is less: give more", s->out, k->state.step, s->steps);
+    bool cut_off = open_moments(k, s->out);
+    read_tensors(k, m, true);
+    if (cut_off && RANK == 0) finish_save(s->out);
+    now = k->state;
+    if (now.step > 0) printf("resumed after step %d%s\n", now.step, s->changes ? s->changes : "");
+    if (now.step > 0 && now.step == s->steps)
+        printf("nothing left to do: all %d steps are done; more: --steps M\n", now.step);
+    return now;
+}
+
+// --out: makes the folder and locks it; refuses to touch a run that is there. A log alone is left
+// by a run that ended before it saved.
+static void open_out(const Settings *s) {
+    if (!make_folder(s->out)) {
+        const char *error = strerror(errno), *slash = strrchr(s->out, '/');
+        Path above;
+        snprintf(above.s, sizeof above.s, "%.*s", slash ? (int)(slash - s->out) : 0, s->out);
+        if (*above.s && is_missing(above.s))
+            fail("--out %s: cannot make the folder: %s is missing: mkdir -p %s", s->out, above.s,
+                 quoted(above.s));
+        fail("--out %s: cannot make the folder: %s", s->out, error);
+    }
+    int locked = lock_folder(s->out);
+    if (locked == 0)
+        fail("--out %s: another process writes there: wait, or choose another folder", s->out);
+    if (locked < 0)
+        printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
+               s->out, strerror(errno));
+    for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++)
+        if (i != LOG && !is_missing(path_in(s->out, i, false).s))
+            fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
+                 "by --force", s->out, path_in(s->out, i, false).s);
+}
+
+// Opens log.csv to append to it, without the steps beyond the checkpoint, which come again. Over
+// another run (--force) the log has a temporary name until the first save.
+static FILE *open_log(const Settings *s, int step) {
+    const char *columns = "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
+    bool later = s->force && !is_missing(path_in(s->out, WEIGHTS, false).s);
+    Path path = path_in(s->out, LOG, later);
+    char line[512];
+    off_t end = 0;
+    if (s->force) remove(path.s);
+    FILE *log = fopen(path.s, "a+b");
+    if (!log) fail_write(s->out, LOG);
+    for (rewind(log); fgets(line, sizeof line, log) && strchr(line, '\n'); end = ftello(log)) {
+        if (end == 0 && strcmp(line, columns) != 0)
+            fail("%s: is not a log of this program: choose another folder", path.s);
+        if (end > 0 && atoi(line) > step) break;
+    }
+    if (fseeko(log, end, SEEK_SET) || ftruncate(fileno(log), end)) fail_write(s->out, LOG);
+    if (end == 0) fputs(columns, log);
+    return log;
+}
+
+// ------------------------------------------------------------------------------------------------
+// 11  Training and main
+// ------------------------------------------------------------------------------------------------
+
+// Of the scored tokens: the mean loss, in nats; the share whose target is the likeliest token.
+typedef struct { double loss, accuracy; } Score;
+
+// Scores the first windows of the validation data.
+static Score evaluate(Model *m, const Data *val, size_t windows) {
+    int B = m->c.batch, T = m->c.seq;
+    int *inputs = allocate(2 * (size_t)B * T * sizeof(int), "a batch"), *targets = inputs + B * T;
+    double loss = 0, correct = 0, scored = 0;
+    for (size_t w = 0; w < windows; w += B) {
+        int b = windows - w < (size_t)B ? (int)(windows - w) : B;
+        for (int i = 0; i < b; i++)
+            read_validation_window(val, w + i, T, inputs + (size_t)i * T, targets + (size_t)i * T);
+        model_forward(m, inputs, b, T);
+        loss += model_loss(m, targets) * m->scored;
+        correct += m->correct, scored += m->scored;
+    }
+    if (!isfinite(loss)) fail("the validation loss is %g: " LOST, fabs(loss));
+    free(inputs);
+    return (Score){loss / scored, correct / scored};
+}
+
+// Evaluates and prints the loss in nats, then in the data's own terms.
+static Score validate(const char *what, Model *m, const Data *val, size_t windows) {
+    Score score = evaluate(m, val, windows);
+    printf("%s  val loss %.4f", what, score.loss);
+    if (val->pairs) printf("  accuracy %.4f\n", score.accuracy);
+    else if (data_is_bytes(val)) printf("  (%.4f bits a byte)\n", score.loss / log(2));
+    else printf("  (perplexity %.2f)\n", exp(score.loss));
+    return score;
+}
+
+// The logits (V) of the token after the last one; only after a forward pass with b = 1.
+static float *next_logits(Model *m) {
+    int C = m->c.dim;
+    rmsnorm_forward(m->n, m->final + (size_t)(m->T - 1) * C, m->norm->w, 1, C);
+    linear_forward(m->logits, m->n, m->head->w, NULL, 1, C, m->c.vocab);
+    return m->logits;
+}
+
+// Draws from softmax(logits / temperature); overwrites the logits.
+static int draw(float *logits, int V, double temperature, uint64_t *rng) {
+    float max = row_max(logits, V), z = row_exp(logits, (float)(1 / temperature), max, V);
+    double left = random_uniform(rng) * (double)z;
+    for (int v = 0; v < V; v++)
+        if ((left -= (double)logits[v]) < 0) return v;
+    return V - 1;
+}
+
+// Prints the prompt and n drawn tokens, each computed from scratch over the last T tokens. Bytes
+// print as UTF-8, other tokens as numbers.
+static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes, uint64_t seed) {
+    const double temperature = 0.8;
+    int T = m->c.seq, total = prompted;
+    uint64_t rng = random_stream(seed, STREAM_SAMPLE);
+    int *tokens = allocate((size_t)(prompted + n) * sizeof *tokens, "the sample");
+    Text drawn = {0}, shown = {0};
+    memcpy(tokens, prompt, (size_t)prompted * sizeof *tokens);
+    for (; total < prompted + n && !interrupted; total++) {
+        int seen = min_int(total, T);
+        model_forward(m, tokens + total - seen, 1, seen);
+        tokens[total] = draw(next_logits(m), m->c.vocab, temperature, &rng);
+    }
+    for (int i = 0; i < total; i++) text_add(&drawn, bytes ? "%c" : "%d ", tokens[i]);
+    text_utf8(&shown, drawn.s, drawn.n, false);
+    printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n%s\n",
+           temperature, prompted, shown.s);
+    free(tokens), free(drawn.s), free(shown.s);
 }
 
 // The differences from the checkpoint's settings as text, or NULL. A forbidden one ends the run.
@@ -2768,14 +2921,17 @@ static const char *changes(const Settings *s) {
     char number[2][32];
     Text t = {0};
     for (const Option *o = options; o < options + OPTIONS; o++) {
-        const char *now = option_text(s, o, number[0]);
+        const char *now = option_text(s, o, number[0]), *name = o->name;
         const char *kept = option_text(&s->from->s, o, number[1]);
+        bool run = o->keeper == RUN && s->resume;
         if (strcmp(now, kept) == 0) continue;
-        if (o->keeper == MODEL || (o->keeper == RUN && s->resume))
+        if (s->attn && strcmp(name, "layout") == 0) name = "attn", now = s->attn;
+        if (o->keeper == MODEL || run)
             fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
-                 "another run", o->name, now, s->resume ? s->out : s->init, kept);
+                 "another run%s%s", name, now, s->resume ? s->out : s->init, kept,
+                 run ? " with --init " : "", run ? quoted(s->out) : "");
         if (o->keeper == PLAN && s->resume)
-            text_add(&t, "; --%s %s, was %s", o->name, now, *kept ? kept : "not given");
+            text_add(&t, "; --%s %s, was %s", name, now, *kept ? kept : "not given");
     }
     return t.s;
 }
@@ -2783,29 +2939,31 @@ static const char *changes(const Settings *s) {
 // All options: the defaults, over them those of the size, then what a checkpoint keeps, then what
 // the command line gives, then what follows from these.
 static void settings(Settings *s, int argc, char **argv) {
-    *s = defaults();
-    parse(s, argc, argv);                           // for --size, --data, --out; the whole below
-    if (s->resume && (!s->out || s->force || s->init))
+    parse(argc, argv);
+    const char *size = given("size"), *data = given("data"), *init = given("init");
+    bool resume = given("resume"), recall = data && strcmp(data, "recall") == 0;
+    if (resume && (!given("out") || given("force") || init))
         fail("--resume needs --out DIR, and neither --force nor --init, which start another run");
-    bool recall = s->data && strcmp(s->data, "recall") == 0, own_layers = s->attn || s->layout;
-    apply_size(s, s->size ? s->size : recall ? "recall" : "tiny");
-    if (!s->layout) s->layout = "uniform";
-    if (!s->data && !s->val) s->val = "dev/data/austen_val.txt";
-    if (!s->data) s->data = "dev/data/austen_train.txt";
-    if (s->resume || s->init) {
-        const Settings given = *s;
-        Checkpoint *k = checkpoint_open(s->resume ? s->out : s->init);
-        if (s->resume) *s = k->s;
-        s->c = k->s.c, s->from = k;
-        if (!given.resume) s->c.batch = given.c.batch;
-        s->layout = own_layers ? given.layout : k->s.layout;
+    Checkpoint *from = resume || init ? checkpoint_open(resume ? given("out") : init) : NULL;
+    *s = resume ? from->s : defaults();
+    if (!resume) {
+        apply_size(s, size ? size : recall ? "recall" : "tiny");
+        s->data = "dev/data/austen_train.txt";
+        s->val = data ? NULL : "dev/data/austen_val.txt";
     }
-    parse(s, argc, argv);
+    int batch = s->c.batch;
+    if (init) s->c = from->s.c, s->c.batch = batch;
+    s->from = from;
+    s->layout = from && !given("attn") ? from->s.layout : "uniform";
+    for (int i = 0; i < OPTIONS; i++)
+        if (command_line[i].s) set_option(s, &options[i], command_line[i].s, "");
     if (!s->c.kv_heads) s->c.kv_heads = s->c.heads;
     set_layers(&s->c, s->attn, s->layout);
     s->layout = s->c.letters;
     check_config(&s->c);
-    if (s->from) s->changes = changes(s);
+    if (from) s->changes = changes(s);
+    if (given("pairs") && (!s->data || strcmp(s->data, "recall") != 0))
+        fail("--pairs %d: the data are not recall: leave it out, or --data recall", s->pairs);
     if (s->anchor && !uses(&s->c, QK_TEXT_ANCHOR))
         fail("--anchor %s: no layer is fixedseqqk: leave it out", s->anchor);
     omp_set_num_threads(s->threads);
@@ -2832,8 +2990,7 @@ static void open_data(Settings *s, Data *train, Data *val) {
     expect_one_kind(&train->shard[0], &val->shard[0]);
     if (!s->val) {                                              // the last tenth
         val->n = train->n / 10;
-        train->n -= val->n;
-        val->first = train->n;
+        val->first = train->n -= val->n;
     }
     bool bytes = data_is_bytes(train);
     if (bytes && *V && *V < 256) fail("--vocab %d: bytes need 256", *V);
@@ -2848,34 +3005,13 @@ static void open_data(Settings *s, Data *train, Data *val) {
     train->vocab = val->vocab = *V;
 }
 
-// The anchor's tokens: the start of --anchor FILE, or of the training data; of recall, its first
-// training sequence.
-static void read_anchor(const Settings *s, const Data *train, int *tokens) {
-    int T = s->c.seq;
-    if (s->anchor) {
-        Data own;
-        data_open(&own, s->anchor, "--anchor");
-        own.vocab = s->c.vocab;
-        if (own.n < (size_t)T) fail("%s: %zu tokens, --seq needs %d", s->anchor, own.n, T);
-        read_tokens(&own, 0, T, tokens);
-        data_close(&own);
-    } else if (train->pairs) {
-        uint64_t rng = random_stream(s->seed, STREAM_DATA);
-        int *ignored = allocate((size_t)T * sizeof(int), "targets");
-        recall_sequence(train, &rng, T, tokens, ignored);
-        free(ignored);
-    } else read_tokens(train, 0, T, tokens);
-}
-
 // Prints what the model is, before its memory is allocated.
 static void print_model(const Settings *s, const Model *m) {
     const Config *c = &m->c;
-    size_t mixing = 0, mlp = 0, norms = 0, table = m->embed->size;
-    for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++) {
-        if (t->role == GAIN) norms += t->size;
-        else if (strstr(t->name, "attn")) mixing += t->size;
-        else if (strstr(t->name, "mlp")) mlp += t->size;
-    }
+    size_t mixing = 0, mlp = 0, norms = 0, tables = 0, table = m->embed->size;
+    for (const Tensor *t = m->tensors; t < m->tensors + m->ntensors; t++)
+        *(t->role == GAIN ? &norms : strstr(t->name, "attn") ? &mixing
+          : strstr(t->name, "mlp") ? &mlp : &tables) += t->size;
     printf("layers      %s", c->letters);
     for (int v = 0, before = 0; v < VARIANTS; v++) {
         int n = 0;
@@ -2887,13 +3023,12 @@ static void print_model(const Settings *s, const Model *m) {
            c->dim, c->heads, c->kv_heads, c->ffn, c->seq, c->batch, c->qk_norm ? ", qk-norm" : "",
            c->untied ? ", untied" : "");
     printf("parameters  %zu: embedding %zu, mixing %zu, mlp %zu, norms %zu, head %zu\n",
-           m->parameters, table, mixing, mlp, norms, c->untied ? table : 0);
-    double weights = (double)(m->parameters * sizeof(float)) / 1e6;
-    double kept = (double)m->kept_bytes / 1e6, mixers = (double)m->mixer_bytes / 1e6;
+           m->parameters, table, mixing, mlp, norms, tables - table);
+    double w = (double)(m->parameters * sizeof(float)) / 1e6, kept = (double)m->kept_bytes / 1e6;
     double scratch = (double)(m->activation_bytes + work_bytes(c)) / 1e6 - kept;
     printf("memory      %.1f MB: weights %.1f, gradients %.1f, moments %.1f, kept for backward "
-           "%.1f (mixers %.1f), scratch %.1f\n", 4 * weights + kept + scratch, weights, weights,
-           2 * weights, kept, mixers, scratch);
+           "%.1f (mixers %.1f), scratch %.1f\n", 4 * w + kept + scratch, w, w, 2 * w, kept,
+           (double)m->mixer_bytes / 1e6, scratch);
 }
 
 // Prints the data, and the losses that a model without mixing would reach.
@@ -2908,11 +3043,11 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
                1.0 / train->pairs);
         return;
     }
-    const char *more = val->shards > 1 ? " and more" : "";
+    const char *from = !s->val ? " (last tenth)" : val->shards > 1 ? " and more" : "";
     printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n", a->path,
            train->shards > 1 ? " and more" : "", train->n, a->kind, V, s->steps, B, T);
     printf("validation  %s%s: %zu %s, the first %zu scored\nfloors      chance ln V %.4f", b->path,
-           s->val ? more : " (last tenth)", val->n, b->kind, windows * (size_t)T, log((double)V));
+           from, val->n, b->kind, windows * (size_t)T, log((double)V));
     if (V <= FLOORS_VOCAB) {
         double unigram, bigram;
         floors(train, val, windows, T, V, &unigram, &bigram);
@@ -2923,137 +3058,6 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
     fflush(stdout);
 }
 
-// --out: makes the folder and locks it; refuses to touch a run that is there. A log alone is left
-// by a run that ended before it saved.
-static void open_out(const Settings *s) {
-    if (!make_folder(s->out)) fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
-    int locked = lock_folder(s->out);
-    if (locked == 0)
-        fail("--out %s: another process writes there: wait, or choose another folder", s->out);
-    if (locked < 0)
-        printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
-               s->out, strerror(errno));
-    for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++)
-        if (i != LOG && exists(path_in(s->out, run_files[i], "").s))
-            fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
-                 "by --force", s->out, path_in(s->out, run_files[i], "").s);
-}
-
-static _Noreturn void fail_log(const char *dir) {
-    fail("%s/log.csv: cannot be written: %s", dir, strerror(errno));
-}
-
-// Opens log.csv to append to it, without the steps beyond the checkpoint, which come again. Over
-// another run (--force) the log has a temporary name until the first save.
-static FILE *open_log(const Settings *s, int step) {
-    const char *columns = "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
-    bool later = s->force && exists(path_in(s->out, run_files[WEIGHTS], "").s);
-    Path path = path_in(s->out, run_files[LOG], later ? ".tmp" : "");
-    char line[512];
-    off_t keep = 0;
-    if (s->force) remove(path.s);
-    FILE *log = fopen(path.s, "a+b");
-    if (!log) fail_log(s->out);
-    for (rewind(log); fgets(line, sizeof line, log) && strchr(line, '\n'); keep = ftello(log)) {
-        if (keep == 0 && strcmp(line, columns) != 0)
-            fail("%s: is not a log of this program: choose another folder", path.s);
-        if (keep > 0 && atoi(line) > step) break;
-    }
-    if (fseeko(log, keep, SEEK_SET) != 0 || ftruncate(fileno(log), keep) != 0) fail_log(s->out);
-    if (keep == 0) fputs(columns, log);
-    return log;
-}
-
-// Several processes can divide the rows of a batch among them (dev/scale/mpi_attnvar.c): each is
-// one RANK of RANKS, and the macros add up their gradients and make them stop together.
-#ifndef RANK
-#define RANK 0
-#define RANKS 1
-#define ADD_OVER_RANKS(m, loss) ((void)0)
-#define AGREE(signal) (signal)
-#endif
-
-// Fills the model before the run begins or goes on: the anchor's tokens, and what a checkpoint has.
-static State restore(Model *m, const Settings *s, const Data *train, const Data *val) {
-    Checkpoint *k = s->from;
-    State now = {.rng = random_stream(s->seed, STREAM_DATA)};
-    snprintf(now.content[0], 32, "%zu %08x", train->n, (unsigned)train->checksum);
-    snprintf(now.content[1], 32, "%zu %08x", val->n, (unsigned)val->checksum);
-    if (k) read_tensors(&k->header, &k->plan, m, false, k->state.weights);
-    if (!s->resume && (s->anchor || !k || !uses(&k->s.c, QK_TEXT_ANCHOR)))
-        read_anchor(s, train, m->anchor_tokens);
-    if (!s->resume) return now;
-    if (s->anchor && s->anchor != k->s.anchor) {                // given, not the checkpoint's
-        size_t bytes = (size_t)m->c.seq * sizeof(int);
-        int *given = allocate(bytes, "an anchor");
-        read_anchor(s, train, given);
-        if (memcmp(given, m->anchor_tokens, bytes) != 0)
-            fail("--anchor %s: is not the run's anchor: leave it out", s->anchor);
-        free(given);
-    }
-    for (int i = 0; i < 2; i++)
-        if (strcmp(now.content[i], k->state.content[i]) != 0)
-            fail("%s: its %s data are %s (tokens, checksum), these are %s: give its own, wherever "
-                 "they are: %s FILE", s->out, i ? "validation" : "training", k->state.content[i],
-                 now.content[i], i ? "--val" : "--data");
-    if (k->state.step > s->steps)
-        fail("%s: step %d is done, --steps %d is less: give more", s->out, k->state.step, s->steps);
-    Header optim;
-    Text whole = header_text(&k->plan, true, k->metadata.s);
-    int killed = 0;                                 // the save was cut between two renames
-    for (; killed < 2; killed++) {
-        if (!header_open(&optim, path_in(s->out, run_files[OPTIM], killed ? ".tmp" : "")) &&
-            header_is(&optim, &whole)) break;
-        header_close(&optim);
-    }
-    if (killed == 2)
-        fail("%s: model.safetensors and optim.safetensors are not of one save (step %d): start "
-             "another run with --init %s", s->out, k->state.step, quoted(s->out));
-    read_tensors(&optim, &k->plan, m, true, k->state.moments);
-    if (killed && RANK == 0) finish_save(s->out);
-    free(whole.s);
-    return k->state;
-}
-
-// Evaluates and prints the loss in nats, then in the data's own terms.
-static Score validate(const char *what, Model *m, const Data *val, size_t windows, int *inputs,
-                      int *targets) {
-    Score score = evaluate(m, val, windows, inputs, targets);
-    printf("%s  val loss %.4f", what, score.loss);
-    if (val->pairs) printf("  accuracy %.4f\n", score.accuracy);
-    else if (data_is_bytes(val)) printf("  (%.4f bits a byte)\n", score.loss / log(2));
-    else printf("  (perplexity %.2f)\n", exp(score.loss));
-    return score;
-}
-
-// Saves the run. If the model is lost or a file cannot be written, the save before stays.
-static void save(const Model *m, const Settings *s, const char *dir, State *now) {
-    if (!isfinite(sum_of_squares(m->store, 4 * m->parameters)))
-        fail("weights or moments are not finite: " LOST);
-    now->weights = write_tensors(NULL, m, false, NULL);
-    now->moments = write_tensors(NULL, m, true, NULL);
-    Text kept = metadata(s, now);
-    Path from = path_in(dir, run_files[WEIGHTS], ".tmp"), to = path_in(dir, run_files[WEIGHTS], "");
-    const char *wrong = NULL;                           // the file that cannot be written
-    for (int i = 0; i < RUN_FILES && !wrong; i++) {
-        if (i == LOG) continue;                         // it is written step by step
-        FILE *f = fopen(path_in(dir, run_files[i], ".tmp").s, "wb");
-        if (f && i == CONFIG) write_config(f, &m->c);
-        else if (f) write_tensors(f, m, i == OPTIM, kept.s);
-        bool ok = f && !ferror(f) && flush_file(f);
-        if ((f && fclose(f) != 0) || !ok) wrong = run_files[i];
-    }
-    if (!wrong && (!flush_folder(dir) || rename(from.s, to.s) != 0)) wrong = run_files[WEIGHTS];
-    if (wrong) {
-        int error = errno;
-        for (int i = 0; i < RUN_FILES; i++) remove(path_in(dir, run_files[i], ".tmp").s);
-        fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir, wrong,
-             strerror(error));
-    }
-    finish_save(dir);
-    free(kept.s);
-}
-
 // The learning rate of a step, from 0. Not given: a tenth of --lr, a twentieth of --steps.
 static double rate_of(const Settings *s, int step) {
     return learning_rate(step, s->steps, s->warmup < 0 ? s->steps / 20 : s->warmup, s->lr,
@@ -3061,10 +3065,10 @@ static double rate_of(const Settings *s, int step) {
 }
 
 // A step's gradient is the mean over --accumulate batches; returns the loss, a mean as well.
-static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t *rng, int *inputs,
-                         int *targets) {
+static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t *rng) {
     int B = m->c.batch, T = m->c.seq, N = s->accumulate;
     int first = share(B, RANK, RANKS), mine = share(B, RANK + 1, RANKS) - first;
+    int *inputs = allocate(2 * (size_t)B * T * sizeof(int), "a batch"), *targets = inputs + B * T;
     double loss = 0;
     zero_gradients(m);
     for (int i = 0; i < N; i++) {
@@ -3075,82 +3079,87 @@ static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t
     ADD_OVER_RANKS(m, &loss);
     float *g = m->tensors[0].g;
     for (size_t e = 0; e < m->parameters && N > 1; e++) g[e] /= (float)N;
+    free(inputs);
     return loss;
 }
 
+// Saves the run; returns the log, which is flushed before and may be renamed by it.
+static FILE *save_with_log(FILE *log, Model *m, const Settings *s, const Data *val, State *now) {
+    evaluate(m, val, 1);                                // fails if the model is lost
+    bool ok = flush_file(log);
+    if (fclose(log) != 0 || !ok) fail_write(s->out, LOG);
+    save(m, s, s->out, now);
+    log = fopen(path_in(s->out, LOG, false).s, "ab");
+    if (!log) fail_write(s->out, LOG);
+    return log;
+}
+
+static void say_interrupted(const Settings *s, int step, int signal) {
+    interrupted = signal;                               // for the exit code of every rank
+    printf("\ninterrupted after step %d", step);
+    if (!s->out) printf("; without --out nothing is saved\n");
+    else printf(", saved in %s; to go on: ./train_attnvar --out %s --resume\n", s->out,
+                quoted(s->out));
+}
+
+// At the end: what the variant layers of a hybrid are worth, and a sample.
+static void show_model(Model *m, const Settings *s, const Data *val, size_t windows) {
+    const char *letters = m->c.letters;
+    if (strchr(letters, 'S') && strspn(letters, "S") < strlen(letters)) {
+        m->skip = SKIP_BLOCKS, validate("skip blocks", m, val, windows);
+        m->skip = SKIP_MIXERS, validate("skip mixers", m, val, windows);
+        m->skip = SKIP_NONE;
+    }
+    int drawn = s->sample < 0 && data_is_bytes(val) ? 300 : s->sample;
+    if (drawn > 0 && !val->pairs) {
+        int prompt[32], prompted = min_int(32, m->c.seq);
+        read_tokens(val, 0, prompted, prompt);
+        sample(m, prompt, prompted, drawn, data_is_bytes(val), s->seed);
+    }
+}
+
 static void train(Model *m, const Settings *s, const Data *data, const Data *val, size_t windows) {
-    int B = m->c.batch, T = m->c.seq;
-    double positions = (double)B * T * s->accumulate;
-    int *inputs = allocate(2 * (size_t)B * T * sizeof(int), "a batch");
-    int *targets = inputs + (size_t)B * T;
     FILE *log = NULL;
     if (s->out && RANK == 0) open_out(s);
     State now = restore(m, s, data, val);
     if (s->out && RANK == 0) log = open_log(s, now.step);
-    double start = seconds(), last = start, other = 0;      // other: saving, validating since last
-    int first = now.step, logged = first;
+    double tokens = (double)m->c.batch * m->c.seq * s->accumulate, start = seconds(), busy = 0;
+    int first = now.step, stopped = 0, steps = 0;           // steps, busy seconds: since a line
     char what[32];
     snprintf(what, sizeof what, "step %5d", first);
-    if (first > 0) printf("resumed after step %d%s\n", first, s->changes ? s->changes : "");
-    if (first == s->steps) validate(what, m, val, windows, inputs, targets);   // nothing left to do
-    for (int step = first + 1; step <= s->steps; step++) {
+    if (first == s->steps) validate(what, m, val, windows);
+    while (now.step < s->steps && !stopped) {
+        int step = ++now.step;
         double began = seconds(), lr = rate_of(s, step - 1);
-        double loss = accumulate(m, s, data, &now.rng, inputs, targets);
+        double loss = accumulate(m, s, data, &now.rng);
         double norm = gradient_norm(m, step, loss);
         adamw(m, &s->adamw, step, lr, norm);
-        now.step = step;
-        double end = seconds(), rate = positions / (end - began);
+        double end = seconds(), speed = tokens / (end - began);
         bool done = step == s->steps;
-        int stopped = AGREE(interrupted);                   // read once: it may change at any time
+        stopped = AGREE(interrupted);                       // read once: it may change at any time
         snprintf(what, sizeof what, "step %5d", step);
+        steps++, busy += end - began;
         if (step % s->log_every == 0 || done || step == first + 1) {
             long long left = (long long)((end - start) / (step - first) * (s->steps - step));
             printf("%s  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  %lld:%02lld:%02lld left\n",
-                   what, loss, lr, norm, (step - logged) * positions / (end - last - other),
-                   left / 3600, left / 60 % 60, left % 60);
-            last = end, logged = step, other = 0;
+                   what, loss, lr, norm, steps * tokens / busy, left / 3600, left / 60 % 60,
+                   left % 60);
+            steps = 0, busy = 0;
         }
         char measured[64] = ",";
         if (done || (s->eval_every && step % s->eval_every == 0)) {
-            Score score = validate(what, m, val, windows, inputs, targets);
+            Score score = validate(what, m, val, windows);
             snprintf(measured, sizeof measured, "%.6f,%.6f", score.loss, score.accuracy);
         }
-        if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f,%s\n", step, loss, lr, norm, rate, measured);
-        if (log && fflush(log) != 0) fail_log(s->out);
-        if (log && (done || stopped || (s->save_every && step % s->save_every == 0))) {
-            evaluate(m, val, 1, inputs, targets);           // fails if the model is lost
-            bool ok = flush_file(log);
-            if (fclose(log) != 0 || !ok) fail_log(s->out);
-            save(m, s, s->out, &now);                       // which may rename the log
-            log = fopen(path_in(s->out, run_files[LOG], "").s, "ab");
-            if (!log) fail_log(s->out);
-        }
+        if (log) fprintf(log, "%d,%.6f,%.6e,%.6f,%.0f,%s\n", step, loss, lr, norm, speed, measured);
+        if (log && fflush(log) != 0) fail_write(s->out, LOG);
+        if (log && (done || stopped || (s->save_every && step % s->save_every == 0)))
+            log = save_with_log(log, m, s, val, &now);
         fflush(stdout);
-        if (stopped) {
-            printf("\ninterrupted after step %d", step);
-            if (!s->out) printf("; without --out nothing is saved\n");
-            else printf(", saved in %s; to go on: ./train_attnvar --out %s --resume\n", s->out,
-                        quoted(s->out));
-            finish_output();
-            exit(128 + stopped);
-        }
-        other += seconds() - end;
     }
-    const char *letters = m->c.letters;
-    if (strchr(letters, 'S') && strspn(letters, "S") < strlen(letters)) {
-        // a hybrid: what are its simple layers worth?
-        m->skip = SKIP_BLOCKS, validate("skip blocks", m, val, windows, inputs, targets);
-        m->skip = SKIP_MIXERS, validate("skip mixers", m, val, windows, inputs, targets);
-        m->skip = SKIP_NONE;
-    }
-    int drawn = s->sample < 0 && data_is_bytes(data) ? 300 : s->sample;
-    if (drawn > 0 && !data->pairs) {
-        int prompt[32], prompted = min_int(32, T);
-        read_tokens(val, 0, prompted, prompt);
-        sample(m, prompt, prompted, drawn, data_is_bytes(data), s->seed);
-    }
+    if (stopped) say_interrupted(s, now.step, stopped);
+    else show_model(m, s, val, windows);
     if (log) fclose(log);
-    free(inputs);
 }
 
 #ifndef ATTNVAR_NO_MAIN

@@ -302,7 +302,7 @@ def read_anchor(s, train):
 
 
 # ------------------------------------------------------------------------------------------------
-# 9  Checkpoint: dev/notes/porting.md describes it byte for byte
+# 10  Checkpoint: dev/notes/porting.md describes it byte for byte
 # ------------------------------------------------------------------------------------------------
 
 RUN_FILES = ["model.safetensors", "log.csv", "config.json", "optim.safetensors"]  # renamed in order
@@ -498,7 +498,7 @@ def checkpoint_read(model, folder, kept, state, optimizer):
 
 
 # ------------------------------------------------------------------------------------------------
-# 11  Command line and main
+# 9  Options
 # ------------------------------------------------------------------------------------------------
 
 SIZES = {   # dim, layers, heads, ffn, seq, batch, steps, lr, beta2

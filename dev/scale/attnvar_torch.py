@@ -353,7 +353,7 @@ def adamw(w, g, m, v, decays, norm, step, root, shrink, beta1, beta2, clip, eps=
 
 
 # ------------------------------------------------------------------------------------------------
-# 10  Evaluation and sampling
+# 11  Evaluation and sampling
 # ------------------------------------------------------------------------------------------------
 
 def my_rows(B):

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// The hooks of the main file, section 11.
+// The hooks of the main file, section 10.
 static int rank, ranks;
 static void add_over_ranks(float *gradient, size_t n, double *loss, int batch);
 static int agree(int signal);

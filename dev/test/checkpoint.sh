@@ -51,6 +51,8 @@ for run in SS MM AA NN RR FF EE "SMANRFE --qk-norm --untied" "SNRF --kv-heads 1"
 done
 "$program" --out straight --resume --sample 0 > out1 2>&1 && grep -q 'resumed after step 60' out1 && ok=yes || ok=no
 result $ok "resuming a finished run validates it again" "$(tail -1 out1)"
+grep -q 'nothing left to do: all 60 steps are done; more: --steps M' out1 && ok=yes || ok=no
+result $ok "resuming a finished run says that nothing is left to do" "$(tail -2 out1)"
 case $(sed -n 2p straight/log.csv) in 1,4.[0-9][0-9][0-9][0-9][0-9][0-9],*) ok=yes ;; *) ok=no ;; esac
 result $ok "log.csv has six decimals" "$(sed -n 2p straight/log.csv)"
 
@@ -145,15 +147,20 @@ refuse "neither --force nor --init" -- --out whole --resume --force
 refuse "neither --force nor --init" -- --out whole --resume --init whole
 refuse "none/model.safetensors: No such file" "--out" -- --out none --resume
 refuse "none/model.safetensors: No such file" -- --init none
+mkdir unsaved; sed 1q whole/log.csv > unsaved/log.csv
+refuse "unsaved: its run has not saved yet" "start it again" -- --out unsaved --resume
 refuse "step $long is done, --steps 30 is less" -- --out whole --resume --steps 30
 refuse "--batch 3 contradicts the checkpoint in whole, which has 8" -- --out whole --resume --batch 3
 refuse "--seed 2 contradicts" -- --out whole --resume --seed 2
 refuse "training data are 60000 " "these are 6000 " "--data FILE" -- --out whole --resume --data val
-refuse "--layout NNNN contradicts the checkpoint in whole, which has RSFE" -- --out whole --resume --attn nonapprox
+refuse "--layout NNNN contradicts the checkpoint in whole, which has RSFE" "--init whole" -- --out whole --resume --layout NNNN
+refuse "--attn nonapprox contradicts the checkpoint in whole, which has RSFE" "--init whole" -- --out whole --resume --attn nonapprox
 refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
 refuse "--qk-norm 1 contradicts" "0" -- --init whole --qk-norm
 refuse "cannot make the folder" -- $little --out text/folder
-refuse "cannot make the folder" -- $little --out no/such/folder
+refuse "cannot make the folder: no/such is missing: mkdir -p no/such" -- $little --out no/such/folder
+"$program" $little --layout S --layers 1 --steps 1 --out fresh/ > out1 2>&1 && [ -e fresh/model.safetensors ] && ok=yes || ok=no
+result $ok "--out with a slash behind it" "$(tail -1 out1)"
 cp text text.kept; printf 'x' >> text
 refuse "training data are 60000 " "these are 60001 " -- --out whole --resume
 tr A B < text.kept > text

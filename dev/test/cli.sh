@@ -76,6 +76,7 @@ refuse "unknown option '--'" "--help" -- --
 refuse "unknown option '--step'" "--help" -- --step 3
 refuse "--steps wants a value" "--help" -- --steps
 refuse "--data wants a value" -- --seed 1 --data
+refuse "--out wants a value" -- --out ""
 refuse "--steps 'many'" "whole number from 0 to 1000000000" -- --steps many
 refuse "--steps '-1'" "whole number from 0" -- --steps -1
 refuse "--steps '1.5'" "whole number" -- --steps 1.5
@@ -110,7 +111,8 @@ refuse "'X' is no layout and no variant" "--help" -- --layout NSXS
 refuse "'' is no layout and no variant" -- --layout nonapprox,,mlp,mlp
 refuse "names 3 layers, the model has 4" "--layers 3" -- --layout NSN
 refuse "names 5 layers, the model has 4" "--layers 5" -- --layout NSNSN
-refuse "names 0 layers, the model has 4" -- --layout ""
+refuse "--layout wants a value" "--help" -- --layout ""
+refuse "--layout even" "stay standard" "--attn" -- --layout even
 refuse "names 2 layers, the model has 4" -- --layout mlp,standard
 refuse "--dim 64 is not a multiple of --heads 3" -- --heads 3
 refuse "--heads 4 is not a multiple of --kv-heads 3" -- --kv-heads 3
@@ -164,6 +166,7 @@ refuse "in/huge: token 549999999 is 70000, expected less than the vocabulary of 
 refuse "in/beyond: token 1 is 4194304, expected less than the vocabulary of 4194304" -- --data in/beyond --val in/beyond --seq 1
 refuse "in/u16: 540 tokens for training" -- --data in/u16 --seq 600
 refuse "--pairs '0'" "from 1 to 256" -- --data recall --pairs 0
+refuse "--pairs 3: the data are not recall" -- $little --pairs 3
 refuse "--pairs 40" "--vocab 64" "expected --vocab 82" -- --data recall --pairs 40 --seq 400
 refuse "--pairs 20" "--seq 48" "expected --vocab 42 and --seq 80" -- --data recall --pairs 20
 refuse "--pairs 20" "--seq 79" "--seq 80, or more" -- --data recall --pairs 20 --seq 79

@@ -348,9 +348,15 @@ static void write_pgm(FILE *f, const double *map, int T) {
     for (size_t e = 0; e < (size_t)T * T; e++) putc((int)(255.5 - 255 * sqrt(map[e])), f);
 }
 
+static Path map_path(const char *dir, const char *name, const char *suffix) {
+    Path p;
+    snprintf(p.s, sizeof p.s, "%s/%s%s", dir, name, suffix);
+    return p;
+}
+
 // One file, whole or not at all.
 static void save_map(const char *dir, const char *name, const double *map, int T, bool pgm) {
-    Path path = path_in(dir, name, ""), temporary = path_in(dir, name, ".tmp");
+    Path path = map_path(dir, name, ""), temporary = map_path(dir, name, ".tmp");
     FILE *f = fopen(temporary.s, "wb");
     if (f && pgm) write_pgm(f, map, T);
     else if (f) write_csv(f, map, T);
@@ -378,7 +384,7 @@ static int write_maps(const Model *m, const Options *o) {
                     if (!strstr(o->format, pgm ? "pgm" : "csv")) continue;
                     snprintf(name, sizeof name, "layer%d.head%d.%s", l + 1, h + 1,
                              pgm ? "pgm" : "csv");
-                    Path path = path_in(o->maps, name, "");
+                    Path path = map_path(o->maps, name, "");
                     if (!pass && !o->force && access(path.s, F_OK) == 0)
                         fail("%s: is there already: expected another --maps folder, or --force",
                              path.s);

@@ -134,7 +134,6 @@ static bool slow;               // one batch takes seconds
 // it in batch, and in seq where no anchor has that length. The two checks are those of the main
 // file, whose messages name options that the tools lack.
 static void model_open(Model *m, const Settings *s) {
-    Checkpoint *from = s->from;
     if (((double)s->c.batch + 2) * s->c.seq > 1 << 30)
         fail("%d sequences of %d positions: expected at most 2^30 positions: " SMALLER, s->c.batch,
              s->c.seq);
@@ -149,7 +148,7 @@ static void model_open(Model *m, const Settings *s) {
     slow = (double)m->parameters * s->c.batch * s->c.seq > 1e11;
     model_allocate(m, 0);
     make_work(&s->c);
-    read_tensors(&from->header, &from->plan, m, false, from->state.weights);
+    read_tensors(s->from, m, false);
     if (!isfinite(sum_of_squares(m->store, m->parameters)))
         fail("%s: its weights are not all finite: the model was lost in training; expected one that "
              "./train_attnvar saved: it keeps the last good one", s->out);

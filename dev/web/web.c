@@ -61,7 +61,6 @@ static Settings s;
 static Data data, val;
 static Model model;
 static size_t windows;                  // that a validation scores
-static int *inputs, *targets;           // (B,T) a batch
 static State now;                       // steps taken, the training windows' RNG
 static double result[16];               // what a call returns besides its value
 
@@ -101,8 +100,6 @@ int web_start(char *options) {
     model_plan(&model, &s.c);
     model_allocate(&model, s.seed);
     make_work(&s.c);
-    inputs = allocate((size_t)s.c.batch * s.c.seq * sizeof *inputs, "a batch");
-    targets = allocate((size_t)s.c.batch * s.c.seq * sizeof *targets, "a batch");
     if (data_is_bytes(&val)) survey(&val);       // its checksum, for web_save()
     now = restore(&model, &s, &data, &val);
     double bytes = 4.0 * (double)model.parameters * sizeof(float) + (double)model.activation_bytes
@@ -118,7 +115,7 @@ int web_start(char *options) {
 // right answers in its last batch, the gradient's norm, the learning rate, the steps taken.
 double web_step(void) {
     double lr = rate_of(&s, now.step);
-    double loss = accumulate(&model, &s, &data, &now.rng, inputs, targets);
+    double loss = accumulate(&model, &s, &data, &now.rng);
     double norm = gradient_norm(&model, now.step + 1, loss);
     adamw(&model, &s.adamw, ++now.step, lr, norm);
     double all[] = {(double)model.correct / model.scored, norm, lr, now.step};
@@ -126,11 +123,11 @@ double web_step(void) {
     return loss;
 }
 
-// The validation loss; result: the share of right answers. skip 1 leaves out the simple blocks, 2
-// only their mixers.
+// The validation loss; result: the share of right answers. skip 1 leaves out the blocks of
+// variant layers, 2 only their mixers.
 double web_validate(int skip) {
     model.skip = (Skip)skip;
-    Score score = evaluate(&model, &val, windows, inputs, targets);
+    Score score = evaluate(&model, &val, windows);
     model.skip = SKIP_NONE;
     result[0] = score.accuracy;
     return score.loss;
