@@ -321,31 +321,32 @@ static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
         pack(panels + (size_t)j * K, transposed(view(b, 0, j)), min_int(NR, N - j), K, NR);
 }
 
-// One tile of c = c0 + a b: MR rows of nv vecs each. a (m,K) is read through its strides; rows
-// beyond m repeat the last. b is a packed panel (K,NR). c0 is NULL (zero) or has row stride ldc0.
+// One tile of c = c0 + a b: MR rows of nv vecs, left and right (nv = 1: left alone; one array of
+// both would stay in memory with clang). a (m,K) is read through its strides; rows beyond m repeat
+// the last. b is a packed panel (K,NR). c0 is NULL (zero) or has row stride ldc0.
 ATTRIBUTE(always_inline)
 static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, int m,
                         const float *restrict b, int K, int nv) {
-    vec acc[MR][NV] = {{(vec){0}}};
+    vec left[MR] = {(vec){0}}, right[MR] = {(vec){0}};
     const float *row[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) row[i] = a.p + min_int(i, m - 1) * a.rs;
     for (size_t k = 0; k < K * a.cs; k += a.cs, b += NR)
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; i++)
-#pragma GCC unroll 2
-            for (int v = 0; v < nv; v++) acc[i][v] += row[i][k] * ((const vec *)b)[v];
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
-#pragma GCC unroll 2
-        for (int v = 0; v < nv; v++) {
-            if (c0) acc[i][v] += ((const vec *)(c0 + i * ldc0))[v];
-            ((vec *)(c + i * ldc))[v] = acc[i][v];
+        for (int i = 0; i < MR; i++) {
+            left[i] += row[i][k] * ((const vec *)b)[0];
+            if (nv > 1) right[i] += row[i][k] * ((const vec *)b)[1];
         }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+        if (c0) left[i] += ((const vec *)(c0 + i * ldc0))[0];
+        if (c0 && nv > 1) right[i] += ((const vec *)(c0 + i * ldc0))[1];
+        ((vec *)(c + i * ldc))[0] = left[i];
+        if (nv > 1) ((vec *)(c + i * ldc))[1] = right[i];
+    }
 }
 
-// A tile at the lower or right edge, c (m,n) with m <= MR and n <= NR: a whole one is computed
-// apart, and its part of c is copied.
+// A tile at an edge, c (m,n): a whole one is computed apart, and its part of c is copied.
 static void edge_tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, int m,
                       const float *b, int n, int K) {
     float whole[MR * NR];
@@ -387,12 +388,11 @@ static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
                     const float *in = c0 ? c0 + i * ldc0 + j : NULL;
                     int m = min_int(MR, end - i), n = min_int(NR, N - j);
                     float *panel = group + (i - i0) * KC;
-                    Mat x = view(a, i, k0), xr = rows(panel, KC), xt = transposed(rows(panel, MR));
+                    Mat x = !copy ? view(a, i, k0) : a.cs == 1 ? rows(panel, KC)
+                          : transposed(rows(panel, MR));
                     if (m < MR || n % VL) edge_tile(out, ldc, in, ldc0, x, m, b, n, kn);
                     else if (n == VL)     tile(out, ldc, in, ldc0, x, MR, b, kn, 1);
-                    else if (!copy)       tile(out, ldc, in, ldc0, x, MR, b, kn, NV);
-                    else if (a.cs == 1)   tile(out, ldc, in, ldc0, xr, MR, b, kn, NV);
-                    else                  tile(out, ldc, in, ldc0, xt, MR, b, kn, NV);
+                    else                  tile(out, ldc, in, ldc0, x, MR, b, kn, NV);
                 }
             }
         }

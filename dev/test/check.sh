@@ -31,6 +31,7 @@ flavours() {
     check "the same runs" ./bare --steps 2 --sample 8
     check "$cc, the benchmark" clean_build CC=$cc dev/bench/bench
     check "the benchmark, $cc: options, and every part once" dev/test/bench.sh dev/bench/bench
+    check "$cc keeps the tile of the product in registers" python3 dev/test/registers.py --cc $cc
 }
 part_gcc() { flavours gcc; }
 part_clang() { flavours clang; }
