@@ -79,7 +79,10 @@ part_sanitized_tools() {
     check "sanitizers: the instruments" dev/test/tools.sh ./train_debug sanitized
 }
 
-part_mutations() { check "the tests notice ten mistakes" python3 dev/test/mutate.py --sample 10 --seed 45 --jobs 1; }
+part_mutations() {
+    check "every mutant compiles" python3 dev/test/mutate.py --compile --jobs 1
+    check "the tests notice ten mistakes" python3 dev/test/mutate.py --sample 10 --seed 45 --jobs 1
+}
 
 part_saving() {
     check "builds for saving" clean_build train_attnvar

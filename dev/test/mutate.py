@@ -219,6 +219,13 @@ def chosen(arguments):
     return table, reasons
 
 
+def compiles(source, mutation):
+    """Nothing, or the compiler's complaint."""
+    done = subprocess.run(os.environ.get("CC", "cc").split() + FLAGS + ["-fsyntax-only", "-x", "c", "-"],
+                          input=mutated(source, mutation), capture_output=True, text=True)
+    return done.stderr.strip()[:400] if done.returncode else ""
+
+
 def run_table(table, source, jobs):
     """Runs the mutants and prints a line for each; how many were killed."""
     killed = 0
@@ -248,6 +255,7 @@ def main():
     parser.add_argument("--part", metavar="K/N", help="the K-th of N parts of the table")
     parser.add_argument("--only", action="append", metavar="NAME", help="this one; may be repeated")
     parser.add_argument("--list", action="store_true", help="show the table and check it")
+    parser.add_argument("--compile", action="store_true", help="does each of the mutants compile?")
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 33))      # a mutant may ask for too much
@@ -262,6 +270,14 @@ def main():
             for mutation, _ in table:
                 print(f"{mutation[0]:30} {mutation[1]:24} {mutation[2]}  ->  {mutation[3]}")
             return 0
+        if arguments.compile:
+            with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+                wrong = list(pool.map(lambda entry: compiles(source, entry[0]), table))
+            for (mutation, _), why in zip(table, wrong):
+                if why:
+                    print(f"{mutation[0]}: does not compile: {why}")
+            print(f"mutants that compile: {len(table) - sum(map(bool, wrong))}/{len(table)}")
+            return any(wrong)
         killed = run_table(table, source, arguments.jobs)
     except TableError as error:
         print(f"mutate.py: error: {error}")
