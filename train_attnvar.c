@@ -2675,7 +2675,8 @@ static Checkpoint *checkpoint_open(const char *dir) {
     if (strncmp(k->header.s, FORMAT, strlen(FORMAT)) != 0)
         fail("%s: is not of format 2, which this program writes; go on with the version that wrote "
              "it; a standard model's weights, such as Hugging Face's Qwen2, can be converted: "
-             "python3 dev/tools/from_hf.py %s --out NEW; then --init NEW", k->path.s, quoted(dir));
+             "python3 dev/tools/from_hf.py %s --out NEW; --init and dev/tools take NEW", k->path.s,
+             quoted(dir));
     read_metadata(k);
     set_layers(&k->s.c, NULL, k->s.layout);
     check_config(&k->s.c);
