@@ -434,6 +434,8 @@ static void test_plain_attention(double tolerance, const char *precision) {
         size_t n = (size_t)T * dh;
         Mixing x = mixing(STANDARD, shapes[i][0], T, NH, NH, dh, 1.5, 40 + i);
         Mix m = x.m;
+        for (size_t e = 0; e < n * m.R * NH; e++)           // must be written, not added to
+            x.o[e] = x.dq[e] = x.dk[e] = x.dv[e] = (float)NAN;
         attend_forward(x.o, x.stat, x.q, x.k, x.v, m);
         attend_backward(x.dq, x.dk, x.dv, x.g, x.o, x.stat, x.q, x.k, x.v, m);
         float *head = allocate((8 * n + (size_t)T * T) * sizeof *head, "test"), *A = head + 8 * n;

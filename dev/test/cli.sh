@@ -44,6 +44,8 @@ printf '%b' "$(bytes_as '\\0000\\0000\\0000')" > "in/other kinds/bare32"
 printf '\303\251t\303\251, \320\264\320\276 \346\227\245\346\234\254 \377 %.0s' $(seq 40) > in/utf8
 head -c 900 in/text > in/part_1.txt; tail -c +901 in/text > in/part_2.txt
 cp in/text "in/it's here.bin"
+{ head -c 64 in/text; tr 'a-d' '\001-\004' < in/text; } > "in/other kinds/controls"
+{ printf '\033[1m'; cat in/text; } > "in/other kinds/coloured"
 before=$(find . | sort)
 
 # accept PART... -- ARGUMENT...: exit code 0, the parts on standard output, nothing on standard error
@@ -146,6 +148,7 @@ o="in/other kinds"
 for name in utf16le utf16be gz zip xz zst bz2 pdf npy safetensors bare16 bare32; do
     refuse "$o/$name: is no text: expected UTF-8, or tokens" "python3 prepro_data.py show '$o/$name'" -- --data "$o/$name" --steps 0
 done
+refuse "$o/controls: is no text" -- --data "$o/controls" --steps 0
 refuse "$o/gz: is no text" -- --data in/text --val "$o/gz"
 refuse "$o/gz: is no text" -- $little --attn fixedseqqk --anchor "$o/gz"
 refuse "python3 prepro_data.py tokens 'in/it'\\''s here.bin' --from nanogpt" -- --data "in/it's here.bin"
@@ -197,6 +200,7 @@ accept "in/part_1.txt and more: 20000 bytes" "in/val and more: 6000 bytes" -- --
 accept "in/part_1.txt and more: 40000 bytes" -- --data=in/part_1.txt in/part_2.txt --val in/val --data in/text $tiny --sample 0
 accept "5 steps of 6 x 16 tokens" -- $little --accumulate 3 --steps 5
 accept "$(printf '\303\251t\303\251, \320\264\320\276 \346\227\245\346\234\254 \357\277\275 ')" -- --data in/text --val in/utf8 $tiny --seq 40 --sample 3
+accept "$o/coloured: " -- --data "$o/coloured" --val in/val $tiny --sample 0
 accept "usage:" "--rope-base" "staticembqk" "bilateral" "1.7b" -- --help
 accept "step     2  val loss" "floors" -- $little
 accept "step     2  val loss" -- $little --size=small --dim 16 --seed=4611686018427387903

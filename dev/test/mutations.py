@@ -104,7 +104,8 @@ GROUPS = [
          "b % blocks ? dkr : NULL"),
         ("attend-group-order", "attend_backward", "h = kv * group + b / blocks", "h = kv + b / blocks"),
         ("attend-writes-twice", "attend_backward", "bool add = b > 0", "bool add = b % blocks > 0"),
-        ("attend-blocks-forwards", "attend_backward", "(blocks - 1 - b % blocks) * QB", "b % blocks * QB"),
+        ("attend-blocks-forwards", "attend_backward", "(blocks - 1 - b % blocks) * QB",
+         "b % blocks * QB"),
         ("attend-dmap-of-future", "attend_backward", "memset(drow + seen, 0,",
          "memset(row + seen, 0,"),
         ("attend-dq-of-values", "attend_backward", "pack_heads(HEADS_K, k,",
@@ -136,7 +137,6 @@ GROUPS = [
         ("nonapprox-group-dv", "nonapprox_scan_backward", "(add ? dvj[c] : 0)", "0"),
         ("nonapprox-group-dk", "nonapprox_backward", "(add ? dk[at_k + c] : 0)", "0"),
         ("nonapprox-silu-derivative", "nonapprox_backward", "sg * (1 + qc * (1 - sg))", "sg"),
-        ("nonapprox-carries-garbage", "nonapprox_scan_backward", "P[c] = 0;", ";"),
     ]),
     (["double layouts", "double skip", "double initial", "double model double",
       "double gradients of the head", "double golden double model"], [
@@ -468,4 +468,7 @@ GROUPS = [
     ]),
 ]
 
-EQUIVALENT = []
+EQUIVALENT = [
+    (("nonapprox-carries-garbage", "nonapprox_scan_backward", "P[c] = 0;", ";"),
+     "P holds the last head's finite values, which b_next = 0 multiplies"),
+]
