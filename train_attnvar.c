@@ -162,7 +162,11 @@ static void *allocate(size_t bytes, const char *what) {
 // Paths are UTF-8, also on Windows, by the manifest that the Makefile links in.
 static bool make_folder(const char *path) {         // true: it exists now
     struct stat info;
-    return mkdir(path, 0777) == 0 || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
+    bool made = mkdir(path, 0777) == 0;
+    int error = errno;                              // mkdir's, which says why
+    bool there = made || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
+    errno = error;
+    return there;
 }
 
 // To the disk, not only to the system: a file's bytes, a folder's names.
@@ -2354,7 +2358,7 @@ static void parse(int argc, char **argv) {
         if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value + 1);
         if (o->type == FLAG) value = "1";
         else if (value) value++;
-        else if (++i < argc) value = argv[i];
+        else if (++i < argc && strncmp(argv[i], "--", 2) != 0) value = argv[i];
         if (!value || (o->type >= TEXT && !*value))
             fail("--%s wants a value: run ./train_attnvar --help", o->name);
         if (o->type != LIST) t->n = 0;
@@ -2831,13 +2835,14 @@ static FILE *open_log(const Settings *s, int step) {
     Path path = path_in(s->out, LOG, later);
     char line[512];
     off_t end = 0;
+    remove(path_in(s->out, LOG, true).s);           // of a run by --force that never saved
     if (s->force) remove(path.s);
     FILE *log = fopen(path.s, "a+b");
     if (!log) fail_write(s->out, LOG);
-    for (rewind(log); fgets(line, sizeof line, log) && strchr(line, '\n'); end = ftello(log)) {
-        if (end == 0 && strcmp(line, columns) != 0)
+    for (rewind(log); fgets(line, sizeof line, log); end = ftello(log)) {
+        if (end == 0 && strncmp(line, columns, strlen(line)) != 0)
             fail("%s: is not a log of this program: choose another folder", path.s);
-        if (end > 0 && atoi(line) > step) break;
+        if (!strchr(line, '\n') || (end > 0 && atoi(line) > step)) break;
     }
     if (fseeko(log, end, SEEK_SET) || ftruncate(fileno(log), end)) fail_write(s->out, LOG);
     if (end == 0) fputs(columns, log);
@@ -3129,6 +3134,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     char what[32];
     snprintf(what, sizeof what, "step %5d", first);
     if (first == s->steps) validate(what, m, val, windows);
+    if (log && s->steps == 0) log = save_with_log(log, m, s, val, &now);
     while (now.step < s->steps && !stopped) {
         int step = ++now.step;
         double began = seconds(), lr = rate_of(s, step - 1);

@@ -262,6 +262,10 @@ mkdir notours; echo 'date,event' > notours/log.csv
 refuse "notours/log.csv: is not a log of this program" -- $little --out notours
 [ "$(cat notours/log.csv)" = 'date,event' ] && ok=yes || ok=no
 result $ok "a log of another program is left alone" ""
+printf 'notes' > notours/log.csv
+refuse "notours/log.csv: is not a log of this program" -- $little --out notours
+[ "$(cat notours/log.csv)" = notes ] && ok=yes || ok=no
+result $ok "a text without a newline is left alone" ""
 cp -r plan torn; head -c "$(($(wc -c < plan/log.csv) - 5))" plan/log.csv > torn/log.csv
 "$program" --out torn --resume --steps 61 --sample 0 > out1 2>&1
 awk -F, 'NF != 7 { bad = 1 } END { exit bad }' torn/log.csv && ok=yes || ok=no
@@ -286,6 +290,22 @@ cp -r whole forced
 "$program" $little --layout SSSS --steps 1 --out forced --force > out1 2>&1 && [ "$(wc -l < forced/log.csv)" -eq 2 ] &&
     ! cmp -s whole/model.safetensors forced/model.safetensors && ok=yes || ok=no
 result $ok "--force overwrites the run" "$(tail -1 out1)"
+
+# ---- --force that fails before its first save: the old run and its log stay
+rm -rf failed; cp -r whole failed
+"$program" $little --layout RSFE --lr 1000 --warmup 0 --clip 0 --decay 1000 --steps 60 --save-every 0 --out failed --force > out1 2>&1
+[ $? -eq 1 ] && "$program" --out failed --resume --sample 0 >> out1 2>&1 && [ ! -e failed/log.csv.tmp ] && ok=yes || ok=no
+result $ok "after a --force that failed the old run goes on" "$(tail -1 out1)"
+same "its log and tensors are the old ones" whole failed
+
+# ---- no steps: the weights are saved all the same
+"$program" $little --layout RSFE --steps 0 --out none > out1 2>&1 && "$program" --init none --data text --val val --steps 1 --sample 0 > out1 2>&1 &&
+    ok=yes || ok=no
+result $ok "--steps 0 saves" "$(tail -1 out1)"
+
+# ---- a folder that may not be made
+: > file
+refuse "--out file: cannot make the folder: File exists" -- $little --out file
 
 # ---- another layout of the same shapes
 "$program" $little --init whole --layout SSSS --steps 1 --sample 0 > out1 2>&1 && ok=yes || ok=no

@@ -79,6 +79,7 @@ refuse "unknown option '--step'" "--help" -- --step 3
 refuse "--steps wants a value" "--help" -- --steps
 refuse "--data wants a value" -- --seed 1 --data
 refuse "--out wants a value" -- --out ""
+refuse "--out wants a value" -- $little --out --resume
 refuse "--steps 'many'" "whole number from 0 to 1000000000" -- --steps many
 refuse "--steps '-1'" "whole number from 0" -- --steps -1
 refuse "--steps '1.5'" "whole number" -- --steps 1.5
