@@ -305,9 +305,10 @@ const all = {
     })()`);
     await browser.until(allDone, 60);
     const [big, small] = await json('attnvar.lab.models.map((m) => [m.error, m.step])');
+    await browser.until('/no memory/.test(document.querySelector("#models tbody tr").textContent)', 20);
     const shown = await browser.run('document.querySelector("#models tbody tr").textContent');
     check(/^no memory for .* \([0-9.]+ MB\): choose a smaller/.test(big[0]), 'a model beyond the memory: its message', big[0]);
-    check(shown.includes(big[0]) && !small[0] && small[1] === 3, 'the table shows it, and the other model was trained');
+    check(shown.includes(big[0]) && !small[0] && small[1] === 3, 'the table shows it, and the other model was trained', JSON.stringify([big, small, shown]));
     await open('#task=text&size=quick&steps=30&rate=1&models=SSSS');
     await browser.run('attnvar.lab.models[0].config.words.push("--warmup", "0", "--clip", "0", "--lr", "1000"), attnvar.play()');
     await browser.until(allDone, 60);
