@@ -676,6 +676,7 @@ enum { CHAINS = 12, THREAD_COUNTS = 12 };
 // Multiply-adds in registers, nothing else: what the cores can do at once. GFLOP/s.
 static double fma_gflops(int threads, double least) {
     double start = seconds(), flops = 0;
+    (void)threads;                          // unused without OpenMP
     do {
         #pragma omp parallel num_threads(threads) reduction(+ : flops)
         {
