@@ -178,6 +178,13 @@ static bool flush_folder(const char *path) {
     return fclose(folder) == 0 && done;
 }
 
+// If standard output is closed (>&-), the next file that is opened would take its place and receive
+// the text meant for it. A file to which nothing can be written takes the place instead.
+static void fill_closed(void) {
+    for (int f = 0; f < 3; f++)
+        if (fstat(f, &(struct stat){0}) != 0) open("/dev/null", O_RDONLY);
+}
+
 // 1: the folder is this process's until it ends in any way; 0: it is another's; -1: the system or
 // the file system has no locks, or the lock's file cannot be made (errno).
 static int lock_folder(const char *path) {
@@ -367,7 +374,7 @@ static void edge_tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
 // thread, GROUP panels of a.
 static float *panels;
 
-// c (M,N) = c0 + a b by the calling thread. b is packed; only its first K rows, of depth, are used.
+// c (M,N) = c0 + a b by the calling thread. Packed b has `depth` rows; the first K are used.
 static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
                      const float *packed_b, int depth, int M, int N, int K) {
     float *group = panels + 2 * BLOCK + (size_t)omp_get_thread_num() * GROUP * MR * KC;
@@ -411,8 +418,8 @@ static Unit unit_size(int M, int N, int count) {
     Unit best = {0, 0};
     double least = INFINITY;
     for (int height = 1; height <= count; height++) {
-        int rows = height * MR, columns = count / height * NR;
-        Unit u = {(M + rows - 1) / rows * MR, (N + columns - 1) / columns * NR};
+        int tall = height * MR, wide = count / height * NR;     // one tile of each unit
+        Unit u = {(M + tall - 1) / tall * MR, (N + wide - 1) / wide * NR};
         double cost = (double)u.down * u.across + 16 * u.down + 4 * u.across;
         if (cost < least) least = cost, best = u;
     }
@@ -1099,8 +1106,8 @@ static void nonapprox_scan_backward(float *dq, float *dv, float *P, const float 
         float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0, *dvj = dv + at_k;
         float lane[LANES] = {0};
         // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
-        int c = 0;
-        for (; c < m->dh; c++) P[c] = gj[c] + b_next * P[c];
+        int c;
+        for (c = 0; c < m->dh; c++) P[c] = gj[c] + b_next * P[c];
         for (c = 0; c + LANES <= m->dh; c += LANES)
             for (int l = 0; l < LANES; l++) lane[l] += P[c + l] * (vj[c + l] - before[c + l]);
         for (; c < m->dh; c++) lane[0] += P[c] * (vj[c] - before[c]);
@@ -1923,32 +1930,33 @@ static bool is_binary(const unsigned char *head, size_t n) {
     return controls > n / 20;
 }
 
-// Opens a file; option: how an error names it.
+// Opens a file; option: how an error names it. A pipe is not opened: that might never end.
 static void shard_open(Shard *s, const char *path, const char *option) {
     unsigned char head[512];
     int32_t header[3] = {0};                    // magic, version, count
     const char *wrong = NULL, *ending = strrchr(path, '.');
-    *s = (Shard){path, "bytes", fopen(path, "rb"), 1, 0};
+    struct stat info;
+    bool found = stat(path, &info) == 0, regular = found && S_ISREG(info.st_mode);
+    *s = (Shard){path, "bytes", regular ? fopen(path, "rb") : NULL, 1, 0};
     size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
+    if (!s->file || ferror(s->file))
+        fail("%s: %s: expected %s FILE (the default, dev/data/austen_train.txt, is in the "
+             "project's folder: run it there)", path,
+             found && !regular ? "is no regular file" : strerror(errno), option);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
     if (got > 0 && !tokens && ending && strcmp(ending, ".bin") == 0)
         fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
              "nanoGPT's uint16, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR; "
              "else --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0], quoted(path));
-    if (!s->file || ferror(s->file)) wrong = strerror(errno);
-    else if (got == 0) wrong = "the file is empty";
+    if (got == 0) wrong = "the file is empty";
     else if (header[0] == MAGIC_CHOICES) wrong = "is a multiple-choice file, for evaluation";
     else if (tokens && header[1] != (narrow ? 1 : 7)) wrong = "has another version of its header";
     else if (!tokens && is_binary(head, got)) wrong = "is no text";
-    else if (fseeko(s->file, 0, SEEK_END) != 0) wrong = "is no regular file";
-    else if ((off_t)(s->n = (size_t)ftello(s->file)) != ftello(s->file))
-        wrong = strerror(EFBIG);                            // 32-bit systems
+    else if ((off_t)(s->n = (size_t)info.st_size) != info.st_size) wrong = strerror(EFBIG);
     if (wrong)
-        fail("%s: %s: expected UTF-8, or tokens with llm.c's header: %s FILE (the default, "
-             "dev/data/austen_train.txt, is in the project's folder: run it there); to learn what "
-             "a file is and what converts it: python3 prepro_data.py show %s", path, wrong, option,
-             quoted(path));
+        fail("%s: %s: expected UTF-8, or tokens with llm.c's header; to learn what a file is and "
+             "what converts it: python3 prepro_data.py show %s", path, wrong, quoted(path));
     if (!tokens) return;
     size_t size = s->n;
     s->kind = "tokens", s->width = narrow ? 2 : 4, s->n = header[2] < 0 ? 0 : (size_t)header[2];
@@ -2587,11 +2595,11 @@ static void finish_save(const char *dir) {
 static _Noreturn void fail_write(const char *dir, int file) {
     int error = errno;
     for (int i = 0; i < RUN_FILES && file != LOG; i++) remove(path_in(dir, i, true).s);
-    fail("%s/%s: cannot be written: %s; what was saved there before is as it was", dir,
+    fail("%s/%s: cannot be written: %s; any earlier save is untouched", dir,
          run_files[file], strerror(error));
 }
 
-#define LOST "the model is lost; the save before stays; try a lower --lr or a longer --warmup"
+#define LOST "the model is lost; any earlier save is untouched; try a lower --lr or more --warmup"
 
 // Saves the run. If the model is lost or a file cannot be written, the save before stays.
 static void save(const Model *m, const Settings *s, const char *dir, State *now) {
@@ -2674,7 +2682,7 @@ static Checkpoint *checkpoint_open(const char *dir) {
     Checkpoint *k = allocate(sizeof *k, "a checkpoint");
     const char *wrong = open_tensors(k, path_in(dir, WEIGHTS, false));
     if (wrong && is_missing(k->path.s) && !is_missing(path_in(dir, LOG, false).s))
-        fail("%s: its run has not saved yet: wait, or start it again, without --resume", dir);
+        fail("%s: its run has not saved yet: wait for it, or start it again", dir);
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", k->path.s, wrong);
     if (strncmp(k->header.s, FORMAT, strlen(FORMAT)) != 0)
         fail("%s: is not of format 2, which this program writes; go on with the version that wrote "
@@ -2717,7 +2725,8 @@ static void read_tensors(Checkpoint *k, const Model *m, bool optimizer) {
         for (int j = 0; (own = entry(m, optimizer, j)).bytes; j++)
             if (strcmp(own.prefix, e.prefix) == 0 && strcmp(own.name, e.name) == 0) break;
         if (own.bytes && own.bytes != e.bytes)
-            fail("%s: %s is made for --seq %d", k->path.s, e.name, k->plan.c.seq);
+            fail("%s: %s is made for --seq %d: leave --seq out", k->path.s, e.name,
+                 k->plan.c.seq);
         void *data = own.bytes ? own.data : allocate(e.bytes, "a tensor");
         crc = checksum(crc, data, fread(data, 1, e.bytes, k->file));
         if (!own.bytes) free(data);
@@ -2803,6 +2812,16 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
     return now;
 }
 
+// Locks --out; when resuming before the checkpoint is read, lest its writer changes it.
+static void lock_out(const char *out) {
+    int locked = lock_folder(out);
+    if (locked == 0)
+        fail("--out %s: another process writes there: wait, or choose another folder", out);
+    if (locked < 0 && errno != ENOENT)
+        printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
+               out, strerror(errno));
+}
+
 // --out: makes the folder and locks it; refuses to touch a run that is there. A log alone is left
 // by a run that ended before it saved.
 static void open_out(const Settings *s) {
@@ -2815,12 +2834,7 @@ static void open_out(const Settings *s) {
                  quoted(above.s));
         fail("--out %s: cannot make the folder: %s", s->out, error);
     }
-    int locked = lock_folder(s->out);
-    if (locked == 0)
-        fail("--out %s: another process writes there: wait, or choose another folder", s->out);
-    if (locked < 0)
-        printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
-               s->out, strerror(errno));
+    if (!s->resume) lock_out(s->out);
     for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++)
         if (i != LOG && !is_missing(path_in(s->out, i, false).s))
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
@@ -2836,13 +2850,12 @@ static FILE *open_log(const Settings *s, int step) {
     char line[512];
     off_t end = 0;
     remove(path_in(s->out, LOG, true).s);           // of a run by --force that never saved
-    if (s->force) remove(path.s);
     FILE *log = fopen(path.s, "a+b");
     if (!log) fail_write(s->out, LOG);
     for (rewind(log); fgets(line, sizeof line, log); end = ftello(log)) {
         if (end == 0 && strncmp(line, columns, strlen(line)) != 0)
             fail("%s: is not a log of this program: choose another folder", path.s);
-        if (!strchr(line, '\n') || (end > 0 && atoi(line) > step)) break;
+        if (s->force || !strchr(line, '\n') || (end > 0 && atoi(line) > step)) break;
     }
     if (fseeko(log, end, SEEK_SET) || ftruncate(fileno(log), end)) fail_write(s->out, LOG);
     if (end == 0) fputs(columns, log);
@@ -2932,10 +2945,11 @@ static const char *changes(const Settings *s) {
         bool run = o->keeper == RUN && s->resume;
         if (strcmp(now, kept) == 0) continue;
         if (s->attn && strcmp(name, "layout") == 0) name = "attn", now = s->attn;
+        if (o->type == FLAG) now = "";
         if (o->keeper == MODEL || run)
-            fail("--%s %s contradicts the checkpoint in %s, which has %s: leave it out, or start "
-                 "another run%s%s", name, now, s->resume ? s->out : s->init, kept,
-                 run ? " with --init " : "", run ? quoted(s->out) : "");
+            fail("--%s%s%s contradicts the checkpoint in %s, which has %s: leave it out, or start "
+                 "another run%s%s", name, *now ? " " : "", now, s->resume ? s->out : s->init,
+                 kept, run ? " with --init " : "", run ? quoted(s->out) : "");
         if (o->keeper == PLAN && s->resume)
             text_add(&t, "; --%s %s, was %s", name, now, *kept ? kept : "not given");
     }
@@ -2950,6 +2964,7 @@ static void settings(Settings *s, int argc, char **argv) {
     bool resume = given("resume"), recall = data && strcmp(data, "recall") == 0;
     if (resume && (!given("out") || given("force") || init))
         fail("--resume needs --out DIR, and neither --force nor --init, which start another run");
+    if (resume && RANK == 0) lock_out(given("out"));
     Checkpoint *from = resume || init ? checkpoint_open(resume ? given("out") : init) : NULL;
     *s = resume ? from->s : defaults();
     if (!resume) {
@@ -2999,7 +3014,8 @@ static void open_data(Settings *s, Data *train, Data *val) {
         val->first = train->n -= val->n;
     }
     bool bytes = data_is_bytes(train);
-    if (bytes && *V && *V < 256) fail("--vocab %d: bytes need 256", *V);
+    if (bytes && *V && *V < 256)
+        fail("a vocabulary of %d (--vocab, or the checkpoint's): bytes need 256", *V);
     data_expect(train, s->c.seq, "training");
     data_expect(val, s->c.seq, s->val ? "validation" : "validation (the last tenth)");
     train->vocab = val->vocab = *V ? *V : 1 << 22;
@@ -3174,6 +3190,7 @@ int main(int argc, char **argv) {
     static Data data, val;
     static Settings s;
     Model m;
+    fill_closed();
     settings(&s, argc, argv);
     open_data(&s, &data, &val);
     size_t windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);

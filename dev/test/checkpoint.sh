@@ -156,7 +156,7 @@ refuse "training data are 60000 " "these are 6000 " "--data FILE" -- --out whole
 refuse "--layout NNNN contradicts the checkpoint in whole, which has RSFE" "--init whole" -- --out whole --resume --layout NNNN
 refuse "--attn nonapprox contradicts the checkpoint in whole, which has RSFE" "--init whole" -- --out whole --resume --attn nonapprox
 refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
-refuse "--qk-norm 1 contradicts" "0" -- --init whole --qk-norm
+refuse "--qk-norm contradicts" "0" -- --init whole --qk-norm
 refuse "cannot make the folder" -- $little --out text/folder
 refuse "cannot make the folder: no/such is missing: mkdir -p no/such" -- $little --out no/such/folder
 "$program" $little --layout S --layers 1 --steps 1 --out fresh/ > out1 2>&1 && [ -e fresh/model.safetensors ] && ok=yes || ok=no
@@ -191,7 +191,7 @@ refuse "--anchor text: is not the run's anchor" -- --out moved --resume --anchor
 result $ok "the run's own anchor may be given" "$(tail -1 out1)"
 sed '100s/./#/' val > val2
 refuse "validation data are 6000 " "these are 6000 " "--val FILE" -- --out moved --resume --val val2
-refuse "anchor.tokens is made for --seq 64" -- $little --init moved --layout FS --layers 2 --seq 32
+refuse "anchor.tokens is made for --seq 64: leave --seq out" -- $little --init moved --layout FS --layers 2 --seq 32
 od -An -v -tu1 -w1 -N 3000 text > ids
 octal() { awk -v more="$1" '{ printf "\\0%03o%s", $1, more }' ids; }
 { printf '\210\330\064\001\001\0\0\0\270\013\0\0'; head -c 1012 /dev/zero; printf '%b' "$(octal '\\0000')"; } > s16
@@ -257,6 +257,20 @@ kill -INT $pid; kill -HUP $pid; wait $pid; code=$?
 [ $code -eq 0 ] && grep -q '^step    60  val' out1 && ok=yes || ok=no
 result $ok "ignored signals stay ignored" "exit code $code: $(tail -1 out1)"
 
+# ---- a run that has not saved yet and is still at work: the folder is locked, not damaged
+rm -rf busy
+"$program" $little --layout SS --layers 2 --steps 100000 --save-every 0 --out busy > out1 2>&1 & pid=$!
+wait_for_row busy 2
+refuse "--out busy: another process writes there" -- --out busy --resume
+kill -KILL $pid; wait $pid 2> /dev/null
+
+# ---- standard output is closed: its text goes into none of the files that are opened later
+"$program" $little --layout S --layers 1 --out closed >&- 2> err1; code=$?
+[ $code -eq 1 ] && grep -q 'cannot write the output' err1 && ok=yes || ok=no
+result $ok "closed standard output is an error" "exit code $code: $(tail -1 err1)"
+"$program" $little --layout S --layers 1 --out open > out1 2>&1
+same "what is saved with standard output closed" open closed
+
 # ---- a log that is not ours, a log whose last line is cut
 mkdir notours; echo 'date,event' > notours/log.csv
 refuse "notours/log.csv: is not a log of this program" -- $little --out notours
@@ -266,6 +280,9 @@ printf 'notes' > notours/log.csv
 refuse "notours/log.csv: is not a log of this program" -- $little --out notours
 [ "$(cat notours/log.csv)" = notes ] && ok=yes || ok=no
 result $ok "a text without a newline is left alone" ""
+refuse "notours/log.csv: is not a log of this program" -- $little --out notours --force
+[ "$(cat notours/log.csv)" = notes ] && ok=yes || ok=no
+result $ok "not even --force removes a log of another program" ""
 cp -r plan torn; head -c "$(($(wc -c < plan/log.csv) - 5))" plan/log.csv > torn/log.csv
 "$program" --out torn --resume --steps 61 --sample 0 > out1 2>&1
 awk -F, 'NF != 7 { bad = 1 } END { exit bad }' torn/log.csv && ok=yes || ok=no

@@ -11,6 +11,7 @@ head -c 3000 "$root/dev/data/austen_val.txt" > in/val
 head -c 128 in/text > in/short
 : > in/empty
 mkdir in/folder
+mkfifo in/pipe
 
 # Token shards by hand: a header of 256 int32, then little-endian tokens. 600 bytes of text as uint16
 # and as uint32; the count 600 is 130 2 in octal bytes, the magics 210 330 064 001 and 241 331 064 001.
@@ -91,7 +92,7 @@ refuse "--layers '257'" "from 1 to 256" -- --layers 257
 refuse "--batch '0'" "from 1" -- --batch 0
 refuse "--seq '0'" "from 1" -- --seq 0
 refuse "--vocab '1'" "from 2 to" -- --vocab 1
-refuse "--vocab 255: bytes need 256" -- --vocab 255 --data in/text --val in/val
+refuse "a vocabulary of 255 (--vocab, or the checkpoint's): bytes need 256" -- --vocab 255 --data in/text --val in/val
 refuse "--lr 'fast'" "number from 0 to 1000" -- --lr fast
 refuse "--lr 'nan'" "number from 0" -- --lr nan
 refuse "--lr 'inf'" "number from 0" -- --lr inf
@@ -134,9 +135,10 @@ refuse "unknown option '-x'" -- --data in/text -x
 refuse "unknown option 'in/val'" -- --data in/text --steps 2 in/val
 refuse "--data: more than 256 files" -- --data $(for i in $(seq 257); do echo in/short; done)
 refuse "--accumulate '0'" "from 1" -- --accumulate 0
-refuse "in/folder: Is a directory" "--data FILE" -- --data in/folder
-refuse "/dev/null: the file is empty" -- --data /dev/null
-refuse "in/empty: the file is empty" "--data FILE" -- --data in/empty
+refuse "in/folder: is no regular file" "--data FILE" -- --data in/folder
+refuse "in/pipe: is no regular file" "--val FILE" -- --data in/text --val in/pipe
+refuse "/dev/null: is no regular file" -- --data /dev/null
+refuse "in/empty: the file is empty" -- --data in/empty
 refuse "in/short: 128 tokens for training" "--seq 128 + 1" "smaller --seq" -- --data in/short --val in/val
 refuse "in/short: 128 tokens for validation" "--seq 128 + 1" -- --data in/text --val in/short
 refuse "in/val: 300 tokens for validation (the last tenth)" "--seq 512" -- --data in/val --seq 512
