@@ -224,7 +224,7 @@ def curves(results, group):
         if not set(lines) - {"standard"}:
             continue
         name = f"training loss, {layout}, {group.label if group.task == 'text' else 'recall'}"
-        plot = Plot(name.capitalize(), (0, max(p[0] for p in points)), y, "step", name)
+        plot = Plot(name[0].upper() + name[1:], (0, max(p[0] for p in points)), y, "step", name)
         for name, loss in floors(group):
             plot.level(loss, name)
         for v, line in lines.items():

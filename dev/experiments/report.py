@@ -20,7 +20,7 @@ import paper
 from findings import (DIFFERS, KEPT_HYBRID, NO, ONE_SEED, OPEN, UNMEASURED, YES, context_losses,
                       judge_all, kept, order_by_seed, paper_kept)
 from paper import SIMPLE, VARIANTS
-from results import BadInput, Results
+from results import BadInput, Group, Results
 from svg import FONT, STYLE, Plot, escape, swatch
 
 PAGE_STYLE = """
@@ -559,7 +559,7 @@ def section_runs(results, judged):
             [row["run"], row["attn"], row["layout"], str(row["seed"]), row["error"]]
             for row in failed], f"{len(failed)} runs failed; nothing above counts them.", "words")
     rows = [[row["task"], row["size"], "–" if row["task"] == "recall" else str(
-        row["vocab"] or "bytes"), row["attn"], row["layout"]] + [
+        row["vocab"] or Group([row]).kind), row["attn"], row["layout"]] + [
         (str(row[n] if row[n] is not None else "–"), row[n]) for n in (
             "layers", "seed", "last_step", "parameters", "val_loss", "recall_accuracy",
             "seconds")] for row in results.rows]

@@ -327,6 +327,20 @@ class Verdicts(Case):
                 self.assertIn(part, card)
             self.assertRegex(report.summary(results.Results(self.folder)), rf"[1-9] {DIFFERS}")
 
+    def test_two_corpora_of_bytes(self):
+        """ELTeC's bytes have a verdict, a label and curves of their own; the default corpus comes first."""
+        other = text_rows(1, data="dev/experiments/eltec/eltec_train.txt", val_loss=1.5)
+        for cells in other:
+            cells["run"] = "eltec-" + cells["run"]
+        rows = other + text_rows(1)
+        judged = self.verdicts(rows, details_of(rows))["form"]
+        self.assertEqual([part.label for part in judged.parts], ["tiny, bytes", "tiny, bytes of ELTeC"])
+        self.assertEqual([group.data for group in results.Results(self.folder).mains], ["a.txt"])
+        text = self.page()
+        self.assertEqual(text.count("Training loss, even, tiny, bytes of ELTeC"), 1)
+        runs = text[text.index('<section id="runs"'):]
+        self.assertEqual((runs.count(">bytes of ELTeC<"), runs.count(">bytes<")), (13, 13))
+
     def test_a_claim_of_two_readings(self):
         """One must hold, and the card says which."""
         rows, details = whole()
