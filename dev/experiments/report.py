@@ -46,8 +46,8 @@ nav ul{columns:17rem;padding-left:1.1rem;font-size:.93rem}
 @media(min-width:880px){.panels svg.broad{display:block}.panels svg.narrow{display:none}}
 .legend{display:flex;flex-wrap:wrap;gap:3px 16px;list-style:none;padding:0;margin:.5em 0;
 font-size:.87rem;max-width:none}
-.legend button{all:unset;display:flex;align-items:center;gap:6px;cursor:pointer;border-radius:4px;
-padding:0 4px}
+.legend button{all:unset;cursor:pointer;border-radius:4px}
+.legend button,.legend [data-variant]{display:flex;align-items:center;gap:6px;padding:0 4px}
 .legend button:focus-visible{outline:2px solid var(--link)}
 .legend button[aria-pressed=true]{background:var(--card);box-shadow:0 0 0 1px var(--soft)}
 ONLY
@@ -106,7 +106,13 @@ th button::after{content:""!important}a{color:inherit;text-decoration:none}
 # Clicking a head sorts its table, clicking a name in a legend leaves that variant alone in the
 # figures below it. Without scripts all is there as it was written.
 SCRIPT = """
-document.querySelectorAll('figure .legend button').forEach(function (button) {
+document.querySelectorAll('figure .legend span[data-variant]').forEach(function (name) {
+  var button = document.createElement('button');
+  button.type = 'button';
+  button.setAttribute('aria-pressed', 'false');
+  button.setAttribute('data-variant', name.getAttribute('data-variant'));
+  while (name.firstChild) button.appendChild(name.firstChild);
+  name.replaceWith(button);
   button.addEventListener('click', function () {
     var figure = button.closest('figure'), off = button.getAttribute('aria-pressed') === 'true';
     figure.querySelectorAll('.legend button').forEach(function (other) {
@@ -159,8 +165,7 @@ def panels(drawn):
 def legend(drawn):
     """Which mark and dash is which variant, of those that the figures show; a click isolates."""
     text = "".join(svg.inner() for svg in drawn)
-    items = "".join(f'<li><button type="button" aria-pressed="false" data-variant="{v}">{swatch(v)}'
-                    f"{v}</button></li>" for v in VARIANTS
+    items = "".join(f'<li><span data-variant="{v}">{swatch(v)}{v}</span></li>' for v in VARIANTS
                     if f'"{v}-s' in text or f" {v}-s" in text)
     return f'<ul class="legend">{items}</ul>'
 

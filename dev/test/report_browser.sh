@@ -34,7 +34,7 @@ cat > "$dir/measure.js" << 'END'
   figures.forEach(function (f) {
     if (getComputedStyle(f).display === 'none') return;         // drawn for another width
     var box = f.getBoundingClientRect(), marks = f.querySelectorAll('circle,polygon,path,rect,image');
-    if (box.width < 50 || box.height < 50 || marks.length < 5) bad++;
+    if (box.width < 50 || box.height < 50 || marks.length < 4) bad++;
   });
   var head = document.querySelector('table.sortable th:nth-child(2) button'), order = 'none';
   if (head) {
