@@ -2208,6 +2208,34 @@ static void test_data(void) {
     remove(path);
 }
 
+// The floors of a text so short that they are fractions: "abac" trains, "cbab" validates. Token a
+// has p = 3/260 (2 of 4, and one added to each of 256), b and c 2/260. In training c, the last,
+// is followed by nothing, so p alone counts after it; b once, by a; a twice, by b and by c.
+static void test_floors(void) {
+    if (!wanted("data whose floors are fractions")) return;
+    char path[128];
+    temporary(path);
+    int fd = mkstemp(path);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (!f) fail("cannot make a temporary file");
+    fputs("abaccbab", f);
+    fclose(f);
+    Data train, val;
+    data_open(&train, path, "--data");
+    val = train;
+    train.n = val.n = val.first = 4;
+    survey(&train);
+    double unigram, bigram;
+    floors(&train, &val, 1, 3, 256, &unigram, &bigram);
+    double b_of_c = 2 / 260., a_of_b = (1 + 1 * 3 / 260.) / (1 + 1);
+    double b_of_a = (1 + 2 * 2 / 260.) / (2 + 2);
+    bool ok = fabs(unigram + (2 * log(2 / 260.) + log(3 / 260.)) / 3) < 1e-12
+           && fabs(bigram + (log(b_of_c) + log(a_of_b) + log(b_of_a)) / 3) < 1e-12;
+    check(ok, "data whose floors are fractions", "followed never, once, twice: %.4f", bigram);
+    data_close(&train);
+    remove(path);
+}
+
 // The recall task: layout of a sequence, and what training and validation draw.
 static void test_recall(void) {
     if (!wanted("recall task")) return;
@@ -2248,19 +2276,22 @@ static void test_recall(void) {
     check(ok, "recall task", "first and last place asked in %d and %d of 500", first_slot, last_slot);
 }
 
-// Token shards, uint16 and uint32 as one stream, read across the seam.
+// Token shards, uint16 and uint32 as one stream, read across the seam; a third has the tokens of
+// the first as uint32.
 static void test_shards(void) {
     if (!wanted("token shards")) return;
-    char paths[2][128];
+    char paths[3][128];
     char names[300];
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
         temporary(paths[k]);
         FILE *f = fdopen(mkstemp(paths[k]), "wb");
-        int32_t header[256] = {k ? MAGIC_32 : MAGIC_16, k ? 7 : 1, 5000 + 2 * k};
+        int n = k == 1 ? 5002 : 5000;
+        int32_t header[256] = {k ? MAGIC_32 : MAGIC_16, k ? 7 : 1, n};
         fwrite(header, 4, 256, f);
-        for (int i = 0; i < 5000 + 2 * k; i++) {
+        for (int i = 0; i < n; i++) {
             uint16_t small = (uint16_t)(i * 13 % 60000);
             uint32_t large = i == 5001 ? UINT32_MAX : i == 5000 ? 0x12345678 : (uint32_t)i * 17 + 100000;
+            if (k == 2) large = small;
             if (k) fwrite(&large, 4, 1, f); else fwrite(&small, 2, 1, f);
         }
         fclose(f);
@@ -2283,9 +2314,17 @@ static void test_shards(void) {
     d.first = 4990, d.n = 20;
     read_tokens(&d, 5, 10, got);
     ok &= got[0] == 4995 * 13 % 60000 && got[9] == 4 * 17 + 100000;
-    check(ok, "token shards", "uint16 and uint32, 10002 tokens, across the seam");
     data_close(&d);
-    remove(paths[0]), remove(paths[1]);
+    // the content is 4 bytes a token, whatever the shard's width; Python, with struct and zlib:
+    // "%08x" % crc32(pack("<5000I", *(i * 13 % 60000 for i in range(5000))))
+    for (int k = 0; k < 3; k += 2) {
+        data_open(&d, paths[k], "--data");
+        survey(&d);
+        ok &= d.n == 5000 && d.checksum == 0x1331f76d;
+        data_close(&d);
+    }
+    check(ok, "token shards", "uint16 and uint32, 10002 tokens, across the seam; one content");
+    for (int k = 0; k < 3; k++) remove(paths[k]);
 }
 
 // What follows from other options, and what a folder keeps and gives back.
@@ -2322,6 +2361,15 @@ static void test_settings(void) {
     check(ok, "settings", "derived defaults, sizes, recall's own, numbers as text");
 }
 
+// Do the first n bytes at s become what is wanted?
+static bool utf8_becomes(const char *s, size_t n, const char *wanted_text) {
+    Text out = {0};
+    text_utf8(&out, s, n, false);
+    bool same = strcmp(out.s, wanted_text) == 0;
+    free(out.s);
+    return same;
+}
+
 static void test_utf8(void) {
     if (!wanted("utf-8")) return;
     bool ok = true;
@@ -2335,16 +2383,32 @@ static void test_utf8(void) {
         {"\xe2\x82\xe2\x82\xac", "\xef\xbf\xbd\xef\xbf\xbd\xe2\x82\xac"}, {"\xf0\x8f\xbf\xbf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, {"a\xf0\x9f\x98", "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, {"\x1b[31m", "\xef\xbf\xbd[31m"},
         {"\xc2\x9b", "\xef\xbf\xbd\xef\xbf\xbd"}, {"\x7f", "\xef\xbf\xbd"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Text out = {0};
-        text_utf8(&out, cases[i][0], strlen(cases[i][0]), false);
-        ok &= strcmp(out.s, cases[i][1]) == 0;
-        free(out.s);
-    }
-    Text cut = {0};
-    text_utf8(&cut, "\xc3\xa9", 1, false);          // the text ends within a character
-    ok &= strcmp(cut.s, "\xef\xbf\xbd") == 0;
-    free(cut.s);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ok &= utf8_becomes(cases[i][0], strlen(cases[i][0]), cases[i][1]);
+    // the first and the last code of each length, and around the gaps: each is kept, as it is
+    static const char *const kept[] = {
+        " ", "~", "\xc2\xa0", "\xdf\xbf", "\xe0\xa0\x80", "\xef\x80\x80", "\xef\xbf\xbf",
+        "\xed\x9f\xbf", "\xee\x80\x80",               // U+D7FF and U+E000, beside the surrogates
+        "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf",       // U+10000 and U+10FFFF
+    };
+    // their neighbours beyond: U+FFFD for each byte
+    static const char *const refused[] = {
+        "\x1f", "\xc2\x80", "\xc2\x85", "\xc2\x9f",   // control: U+001F, 0080, 0085, 009F
+        "\xed\xa0\x80", "\xed\xaf\xbf",               // surrogates: U+D800, U+DBFF,
+        "\xed\xb0\x80", "\xed\xbf\xbf",               // U+DC00, U+DFFF
+        "\xc1\xbf", "\xe0\x9f\xbf",                   // a byte too long: U+007F, U+07FF,
+        "\xf0\x8f\x80\x80", "\xf0\x8f\xbf\xbf",       // U+F000, U+FFFF
+        "\xf4\x90\x80\x80", "\xff\xbf\xbf\xbf",       // U+110000; FF begins nothing
+    };
+    // the text ends within a character, whose next byte stands in memory behind it
+    static const char *const cut[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    static const char four[] = "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", *end = four + 12;
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        ok &= utf8_becomes(kept[i], strlen(kept[i]), kept[i]);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        ok &= utf8_becomes(refused[i], strlen(refused[i]), end - 3 * strlen(refused[i]));
+    for (size_t n = 1; n < 4; n++)
+        ok &= utf8_becomes(cut[n - 1], n, end - 3 * n);
     check(ok, "utf-8", "whole, cut short, overlong, surrogates, too large, control characters");
 }
 
@@ -2576,6 +2640,7 @@ int main(int argc, char **argv) {
     test_pieces();
     test_json();
     test_data();
+    test_floors();
     test_recall();
     test_shards();
     test_adamw();

@@ -262,7 +262,8 @@ GROUPS = [
         ("floors-unseen-context", "floors", "n[a] > 0 ?", "n[a] > 1 ?"),
         ("floors-kinds-are-counts", "floors", "k[a] += follows[b] > 0", "k[a] += (double)follows[b]"),
     ]),
-    (["double train", "double data", "double settings", "double accumulate", "cli"], [
+    (["double train", "double data", "double utf-8", "double settings", "double accumulate",
+      "cli"], [
         ("evaluate-mean-of-batches", "evaluate", "model_loss(m, targets) * m->scored",
          "model_loss(m, targets) * B * T"),
         ("evaluate-first-window", "evaluate", "read_validation_window(val, w + i,",
