@@ -2189,10 +2189,13 @@ typedef struct {
 
 typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: texts, a line each
 
-// A checkpoint keeps all options but the FREE ones. --resume takes all of them, --init the MODEL
-// options and, unless they are given, --seq and --layout.
-// MODEL, and when resuming RUN, must then stay as they are; PLAN may be given anew; NAME may be
-// another name for the same content.
+// How a checkpoint keeps an option. --resume takes all that is kept; --init takes the MODEL options
+// and, unless they are given, --seq and --layout.
+//   MODEL  the tensors' shapes: --resume and --init refuse another value
+//   RUN    --resume refuses another value
+//   PLAN   --resume takes another value, from the next step on
+//   NAME   --resume takes another name of the same content
+//   FREE   not kept
 typedef enum { MODEL, RUN, PLAN, NAME, FREE } Keeper;
 
 typedef struct {
@@ -2428,7 +2431,8 @@ static void check_config(const Config *c) {
 // 10  Checkpoint
 //
 // A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
-// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv.
+// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv; and
+// the empty file lock, which the process that writes there holds locked.
 // A header must be exactly the text that this program writes for the same metadata;
 // dev/notes/porting.md describes every byte.
 //

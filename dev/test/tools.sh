@@ -173,6 +173,8 @@ for layers in SS MSMS all grouped NSNS; do
     "$tools/inspect_attnvar" $layers $quick --cost --batch 3 --json > e.json
     valid "inspect $layers --cost" e.json
 done
+mkdir -p "$dir/alone"; cp SS/model.safetensors "$dir/alone"
+( cd "$dir/alone" && "$tools/inspect_attnvar" . --cost > cost ) || result no "inspect --cost needs no data" ""
 is "mlp has no map" "$("$tools/inspect_attnvar" MSMS $quick --windows 2 | grep -c 'mlp .*n/a')" 4
 "$tools/inspect_attnvar" MSMS $quick --cost --batch 3 --json > e.json
 is "cost: FLOPs of mlp as the formula says" "$(value prefill_flops < e.json) $(value decode_flops < e.json)" \
