@@ -2431,8 +2431,8 @@ static void check_config(const Config *c) {
 // 10  Checkpoint
 //
 // A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
-// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv; and
-// the empty file lock, which the process that writes there holds locked.
+// optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv,
+// and the empty file `lock`, which the process that writes there holds locked.
 // A header must be exactly the text that this program writes for the same metadata;
 // dev/notes/porting.md describes every byte.
 //
