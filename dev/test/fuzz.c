@@ -25,14 +25,33 @@ static int recorded_close(FILE *f) {
         if (opened[i] == f) opened[i] = NULL;
     return fclose(f);
 }
+// An error leaves memory allocated, too: what an input allocated is freed after it.
+static void *allocated[1 << 16];
+static int allocations, recording;
+static void *recorded(void *p) {
+    if (recording && p && allocations == 1 << 16) abort();
+    if (recording && p) allocated[allocations++] = p;
+    return p;
+}
+static void recorded_free(void *p) {
+    for (int i = allocations - 1; p && i >= 0; i--)
+        if (allocated[i] == p) { allocated[i] = allocated[--allocations]; break; }
+    free(p);
+}
+static void *recorded_realloc(void *old, size_t n) {
+    void *p = realloc(old, n);
+    for (int i = allocations - 1; old && i >= 0; i--)
+        if (allocated[i] == old) { allocated[i] = p; return p; }
+    return recorded(p);
+}
+#define aligned_alloc(to, n) recorded(aligned_alloc(to, n))
+#define realloc recorded_realloc
+#define free recorded_free
 #define fopen recorded_open
 #define fclose recorded_close
 #define ATTNVAR_NO_MAIN
 #pragma GCC diagnostic ignored "-Wunused-function"
 #include "../../train_attnvar.c"
-
-// What is allocated before an error is not freed: the program ends there, only here it does not.
-const char *__asan_default_options(void) { return "detect_leaks=0"; }
 
 static char folder[] = "/tmp/attnvar_fuzz_XXXXXX", path[64];
 
@@ -46,6 +65,7 @@ static void save_bytes(const uint8_t *bytes, size_t n) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
+    recording = 0;
 #if TARGET == 1
     static Model m;
     if (!m.store) {
@@ -55,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         model_allocate(&m, 1);
     }
     save_bytes(bytes, n);
+    recording = 1;
     if (setjmp(back) == 0) {
         Checkpoint *k = checkpoint_open(folder);
         read_tensors(k, &m, false);
@@ -63,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     static Data d;
     save_bytes(bytes, n);
     memset(&d, 0, sizeof d);
+    recording = 1;
     if (setjmp(back) == 0) {
         int window[40];
         data_open(&d, path, "--data");
@@ -73,12 +95,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         double u, b;
         if (data_is_bytes(&d)) floors(&d, &d, validation_windows(&d, 2, 8, 2), 8, 256, &u, &b);
     }
-    free(d.follows);
 #else
     char *text = malloc(n + 1), *words[64] = {"train_attnvar"};
     int count = 1;
     memcpy(text, bytes, n);
     text[n] = 0;
+    recording = 1;
     for (char *w = text; count < 63 && w; count++) {
         words[count] = w;
         if ((w = strchr(w, '\n'))) *w++ = 0;
@@ -94,8 +116,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         }
     }
     free(text);
+    memset(command_line, 0, sizeof command_line);
 #endif
     for (int i = 0; i < 300; i++)
         if (opened[i]) fclose(opened[i]);
+    while (allocations > 0) recorded_free(allocated[0]);
     return 0;
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Saving survives everything: dev/test/save.py PROGRAM.
 
-    cuts    a save is cut at each of its system calls in turn (strace -e inject), by SIGKILL and by an
+    cuts    a save flushes its files before it renames them, and its folder before and after. It is
+            cut at each of its system calls in turn (strace -e inject), by SIGKILL and by an
             error, on a first save, a later one and one over another run (--force). After each the
             folder resumes or starts anew, ends in the bytes of a run that was not cut, and what was
             saved before is whole.
@@ -95,6 +96,22 @@ def check_cut(what, case, done):
                   f"holds {have}; afterwards: {(again.stderr or str(apart)).strip()}")
 
 
+def check_flushed(what, words, strace):
+    """Is all of a save on the disk before the first file is renamed, and are the new names at the end?"""
+    run(*words, strace=[strace, "-f", "-y", "-o", "trace", "-e", "trace=fsync,rename"])
+    events = []
+    with open("trace", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            found = re.search(r"fsync\(\d+<(.*)>\) += 0|(rename)\(.* = 0", line)
+            if found:
+                events.append(found.group(2) or os.path.basename(found.group(1)))
+    first = events.index("rename") if "rename" in events else 0
+    expected = {"cut"} | {name + ".tmp" for name in FILES}
+    result(expected <= set(events[:first]) and events[-1:] == ["cut"]
+           and any(name.startswith("log.csv") for name in events[:first]),
+           f"{what}: files and folder are flushed", str(events))
+
+
 def cuts():
     strace = shutil.which("strace")
     if not strace or subprocess.run([strace, "-o", "trace", "true"], capture_output=True).returncode:
@@ -113,6 +130,8 @@ def cuts():
             shutil.rmtree("cut", ignore_errors=True)
             if case != "first":
                 shutil.copytree("old", "cut")
+        begin()
+        check_flushed(case, words, strace)
         begin()
         whole = run(*words, strace=[strace, "-f", "-o", "trace", "-e", "trace=" + ",".join(CALLS)])
         apart = differences("cut", case)
