@@ -187,10 +187,10 @@ static void fill_closed(void) {
 
 // 1: the folder is this process's until it ends in any way; 0: it is another's; -1: the system or
 // the file system has no locks, or the lock's file cannot be made (errno).
-static int lock_folder(const char *path) {
+static int lock_folder(const char *path, bool create) {
     char name[PATH_MAX + 32];
     snprintf(name, sizeof name, "%s/lock", path);
-    int file = open(name, O_RDWR | O_CREAT, 0666);
+    int file = open(name, create ? O_RDWR | O_CREAT : O_RDWR, 0666);
     if (file < 0) return -1;
 #ifdef _WIN32
     if (errno = EACCES, _locking(file, _LK_NBLCK, 1) == 0) return 1;        // wine's leaves errno
@@ -2816,12 +2816,15 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
     return now;
 }
 
-// Locks --out; when resuming before the checkpoint is read, lest its writer changes it.
-static void lock_out(const char *out) {
-    int locked = lock_folder(out);
+// Locks --out. When resuming, a lock that is there is taken before the checkpoint is read, lest a
+// process that still writes changes it; a folder without one may be none of ours: nothing is made.
+static void lock_out(const char *out, bool create) {
+    static bool held;
+    int locked = held ? 1 : lock_folder(out, create);
+    held = locked > 0;
     if (locked == 0)
         fail("--out %s: another process writes there: wait, or choose another folder", out);
-    if (locked < 0 && errno != ENOENT)
+    if (locked < 0 && create)
         printf("note: %s cannot be locked (%s): see to it that no other process writes there\n",
                out, strerror(errno));
 }
@@ -2838,7 +2841,7 @@ static void open_out(const Settings *s) {
                  quoted(above.s));
         fail("--out %s: cannot make the folder: %s", s->out, error);
     }
-    if (!s->resume) lock_out(s->out);
+    lock_out(s->out, true);
     for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++)
         if (i != LOG && !is_missing(path_in(s->out, i, false).s))
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "
@@ -2968,7 +2971,7 @@ static void settings(Settings *s, int argc, char **argv) {
     bool resume = given("resume"), recall = data && strcmp(data, "recall") == 0;
     if (resume && (!given("out") || given("force") || init))
         fail("--resume needs --out DIR, and neither --force nor --init, which start another run");
-    if (resume && RANK == 0) lock_out(given("out"));
+    if (resume && RANK == 0) lock_out(given("out"), false);
     Checkpoint *from = resume || init ? checkpoint_open(resume ? given("out") : init) : NULL;
     *s = resume ? from->s : defaults();
     if (!resume) {

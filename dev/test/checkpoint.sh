@@ -149,6 +149,8 @@ refuse "none/model.safetensors: No such file" "--out" -- --out none --resume
 refuse "none/model.safetensors: No such file" -- --init none
 mkdir unsaved; sed 1q whole/log.csv > unsaved/log.csv
 refuse "unsaved: its run has not saved yet" "start it again" -- --out unsaved --resume
+[ "$(ls unsaved)" = log.csv ] && ok=yes || ok=no
+result $ok "a folder that cannot be resumed stays as it is" "$(ls unsaved)"
 refuse "step $long is done, --steps 30 is less" -- --out whole --resume --steps 30
 refuse "--batch 3 contradicts the checkpoint in whole, which has 8" -- --out whole --resume --batch 3
 refuse "--seed 2 contradicts" -- --out whole --resume --seed 2

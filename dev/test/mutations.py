@@ -84,7 +84,7 @@ GROUPS = [
          "target[n] < 0 ? 0 : 1 / (float)scored", "1 / (float)scored"),
         ("loss-gradient-mean", "crossentropy_backward", "1 / (float)scored", "1 / (float)N"),
     ]),
-    (["double golden double mixer standard", "double golden double mixer rndembqk",
+    (["double attention", "double golden double mixer standard", "double golden double mixer rndembqk",
       "double golden double mixer approx", "double mixer", "double extreme",
       "double golden double model"], [
         ("softmax-max-not-kept", "softmax_row", "stat[0], n);", "stat[0], n), stat[0] = 0;"),
@@ -225,7 +225,7 @@ GROUPS = [
          "(c + 1) * SLICE < p->size ? (c + 1) * SLICE - 1"),
         ("gradients-not-all-cleared", "zero_gradients", "size_t e = 0", "size_t e = 1"),
     ]),
-    (["double data", "double recall", "double token", "double train", "cli"], [
+    (["double data", "double recall", "double token", "double train", "cli", "checkpoint"], [
         ("shard-empty-file", "shard_open", "got == 0", "got == 1"),
         ("shard-version", "shard_open", "narrow ? 1 : 7", "1"),
         ("shard-size-unchecked", "shard_open", "s->n == 0 || size != expected", "s->n == 0"),
@@ -291,7 +291,7 @@ GROUPS = [
         ("anchor-ignores-file", "read_anchor", "if (s->anchor)", "if (0)"),
         ("output-not-checked", "finish_output", "fflush(stdout) != 0 || ferror(stdout)", "0"),
     ]),
-    (["checkpoint", "save", "cli"], [
+    (["double settings", "double utf-8", "checkpoint", "save", "cli"], [
         ("save-second-moment-lost", "entry", "{t->w, t->m, t->v}", "{t->w, t->m, t->m}"),
         ("save-offsets", "header_text", "offset + e.bytes);", "offset + 2 * e.bytes);"),
         ("save-piece-index", "write_tensors", "fwrite(e.data, 1, e.bytes", "fwrite(m->store, 1, e.bytes"),
@@ -332,7 +332,8 @@ GROUPS = [
         ("init-takes-anchor", "restore", "s->anchor || !k ||", "!k ||"),
         ("folder-not-locked", "lock_out", "locked == 0", "locked > 1"),
         ("resume-locks-late", "settings", "if (resume && RANK == 0)", "if (0)"),
-        ("new-run-not-locked", "open_out", "if (!s->resume) lock_out", "if (0) lock_out"),
+        ("new-run-not-locked", "open_out", "lock_out(s->out, true);", ";"),
+        ("lock-in-any-folder", "settings", "lock_out(given(\"out\"), false)", "lock_out(given(\"out\"), true)"),
         ("closed-output-reused", "fill_closed", "!= 0) open", "> 0) open"),
         ("folder-of-a-run", "open_out", "i != LOG && !is_missing(", "i == LOG && !is_missing("),
         ("exists-if-it-opens", "is_missing", " && errno == ENOENT", ""),
