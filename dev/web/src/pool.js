@@ -60,7 +60,7 @@ class Model {
 
   fail(error) {
     // the program calls the reader's text text.txt, and names options that the page lacks
-    this.error = error.message.replace(/^text\.txt/, this.config.ownName || 'text.txt').replace(/: --[a-z]+ FILE.*/, '')
+    this.error = error.message.replace(/^text\.txt/, this.config.ownName || 'text.txt').replace(/(: expected --[a-z]+ FILE|; to learn what ).*/, '')
       .replace(/ of --seq (\d+) \+ 1: .*/, ' of $1 + 1: expected a longer text, or a smaller size')
       .replace('choose a smaller --batch, --seq or --size', 'choose a smaller size or fewer models')
       .replace('a lower --lr or a longer --warmup', 'a lower learning rate');
