@@ -2603,7 +2603,7 @@ static _Noreturn void fail_write(const char *dir, int file) {
          run_files[file], strerror(error));
 }
 
-#define LOST "the model is lost; what was saved before stays; try a lower --lr or a longer --warmup"
+#define LOST "the model is lost; any earlier save stays; try a lower --lr or a longer --warmup"
 
 // Saves the run. If the model is lost or a file cannot be written, the save before stays.
 static void save(const Model *m, const Settings *s, const char *dir, State *now) {
