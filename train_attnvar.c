@@ -44,8 +44,8 @@ Map of this file
 
 Notation; a comment's own definition of a letter takes precedence
     B   sequences in a batch               V   vocabulary
-    R   rows: the batch, then the anchors (rndembqk's and fixedseqqk's fixed sequences, 4.5) that
-        later layers need; Rin: rows that enter a layer; Rmax: the first's; M: rows with own q, k
+    R   rows (a row is a sequence) that leave a layer: the batch, then the anchors (fixed sequences,
+        4.5) still needed; Rin: rows that enter it; Rmax: Rin of layer 1; M: rows with own q, k
     T   positions in a sequence            N   = R*T or B*T, positions in all
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
@@ -57,10 +57,10 @@ Notation; a comment's own definition of a letter takes precedence
     Arrays are row-major: x (R,T,C) has x[r][t][c] at x + (r*T + t)*C + c. The equations of a mixer
         are those of one row and one head, and g_i = dLoss/do_i
 
-One block, the Qwen2.5 decoder layer; the variants change only the two lines marked *:
+One block, the Qwen2.5 decoder layer. The variants change the places marked *; [ ]: if switched on
 
-    h -+-> RMSNorm -+-> Wq, bq -> q -+
-       |            +-> Wk, bk -> k -+-> [QK-norm] -> [RoPE] --+   *  where q and k come from
+    h -+-> RMSNorm -+-> Wq, bq -> q -+                             *  where q and k come from
+       |            +-> Wk, bk -> k -+-> [QK-norm] -> [RoPE] --+
        |            +-> Wv, bv -> v --------------------------(mix)   *  how they mix the values
        |                                                        |
        +<------------------- Wo <------------------------- o <--+      (mlp: Wv follows the mix)
@@ -130,7 +130,7 @@ static void omp_set_num_threads(int n) { (void)n; }
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
-// Where part p of n things begins, of `parts`. Part p + 1 begins where part p ends.
+// n things in `parts` parts: where part p begins. Part p + 1 begins where part p ends.
 static int share(int n, int p, int parts) { return (int)((long long)n * p / parts); }
 
 #ifndef PROGRAM                 // the programs in dev/tools include this file under their own names
@@ -203,7 +203,7 @@ static int lock_folder(const char *path, bool create) {
 }
 
 // SIGINT, SIGTERM or SIGHUP (Windows: Ctrl-C, Ctrl-Break, a closing console) end the run after the
-// step it is in. A second one ends it at once, but for SIGHUP, which a terminal sends twice.
+// step it is in. A second signal ends it at once, but for SIGHUP, which a terminal sends twice.
 static volatile sig_atomic_t interrupted;           // by which of them
 static void on_signal(int number) {
     if (interrupted && number != SIGHUP) signal(number, SIG_DFL), raise(number);
@@ -332,7 +332,7 @@ static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
         pack(panels + (size_t)j * K, transposed(view(b, 0, j)), min_int(NR, N - j), K, NR);
 }
 
-// One tile of c = c0 + a b: MR rows of nv vecs, left and right (nv = 1: left alone; one array of
+// One tile of c = c0 + a b: MR rows of nv vecs, left and right (nv = 1: only left; one array of
 // both would stay in memory with clang). a (m,K) is read through its strides; rows beyond m repeat
 // the last. b is a packed panel (K,NR). c0 is NULL (zero) or has row stride ldc0.
 ATTRIBUTE(always_inline)
@@ -418,7 +418,7 @@ static Unit unit_size(int M, int N, int count) {
     Unit best = {0, 0};
     double least = INFINITY;
     for (int height = 1; height <= count; height++) {
-        int tall = height * MR, wide = count / height * NR;     // one tile of each unit
+        int tall = height * MR, wide = count / height * NR;     // of a grid of one tile a unit
         Unit u = {(M + tall - 1) / tall * MR, (N + wide - 1) / wide * NR};
         double cost = (double)u.down * u.across + 16 * u.down + 4 * u.across;
         if (cost < least) least = cost, best = u;
@@ -458,11 +458,11 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
 // ------------------------------------------------------------------------------------------------
 // 3  Layers that every variant shares
 //
-// Argument order, everywhere: outputs, inputs, weights, dimensions; a backward function takes first
-// the gradients that it computes, then the upstream gradient, then the forward function's inputs.
-// Gradients of activations are assigned (=). Gradients of parameters, and of tensors with several
-// readers (the residual stream), are accumulated (+=). Of section 2 only c = c0 + a b is needed,
-// but for the parallel part of weight_gradient.
+// Argument order in sections 3 and 4: outputs, inputs, weights, dimensions; a backward function
+// takes first the gradients that it computes, then the upstream gradient, then the forward
+// function's inputs. Gradients of activations are assigned (=). Gradients of parameters, and of
+// tensors with several readers (the residual stream), are accumulated (+=). Of section 2 only
+// c = c0 + a b and the views are needed, but for the parallel part of weight_gradient.
 // ------------------------------------------------------------------------------------------------
 
 enum { LANES = 16 };        // partial sums of a reduction. Their order is fixed here, so that a
@@ -599,7 +599,7 @@ static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const flo
 }
 
 // RoPE: each pair (x_a, x_{a+dh/2}) of a head at position t turns by the angle t base^(-2a/dh).
-// Turning q and k by one angle changes nothing, so q_i.k_j depends on positions through i - j only.
+// Turning q and k by the same angle keeps q.k, so q_i.k_j depends on positions through i - j only.
 // x (R,T,H,dh), in place; cs (T,dh/2,2) holds cosines and sines. With sign = -1 it turns back,
 // which is also the backward pass: the inverse of a rotation is its transpose.
 static void rope(float *x, const float *cs, int sign, int R, int T, int H, int dh) {
@@ -717,7 +717,8 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // (Wq, bq, Wk, bk, Wv, bv, Wo), so all variants have equal parameter counts.
 // Every chapter has the same parts: the idea; the equations; the change from standard; the values
 // kept for the backward pass; the gradient; the cost in FLOPs a layer (a multiply-add is two FLOPs,
-// projections are left out); forward; backward (4.3 and 4.5 to 4.7 use standard's); an exercise.
+// projections are left out); forward and backward (4.2 uses section 3's SwiGLU, 4.3 and 4.5 to 4.7
+// standard's); an exercise.
 //
 // The contract.   q (M,T,NH,dh), k (M,T,NKV,dh), v (R,T,NKV,dh), o (R,T,NH,dh), stat (M,NH,T,2),
 // where M is the number of rows with queries and keys of their own: all R rows, or one whose map
@@ -725,10 +726,10 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // Query head h reads key/value head h / (NH/NKV): this is grouped-query attention if NKV < NH.
 // ------------------------------------------------------------------------------------------------
 
-// How a variant with a T x T map weighs the keys of a query, in the letters of 4.1. Weigh: a row of
-// n scores x = q.k (not scaled) becomes z_i A_ij, in place, and stat[1] = 1/z_i: to scale o by it
-// costs dh products, to scale the weights n. stat[0]: the maximum, if any. WeighBackward: scores x
-// become A again, and da, which holds dA, becomes the gradient of q.k; c = c_i.
+// How a variant with a T x T map weighs a query's keys; 4.1 explains the letters, but here x = q.k,
+// without s. Weigh: a row of n scores x becomes z_i A_ij, in place, and stat[1] = 1/z_i: to scale o
+// by it costs dh products, to scale the weights n. stat[0]: the maximum, if any. WeighBackward: the
+// scores x become A again, and da, which holds dA, becomes the gradient of q.k; c = c_i.
 typedef void Weigh(float *x, float *stat, float s, int n);
 typedef void WeighBackward(float *x, float *da, const float *stat, float c, float s, int n);
 
@@ -759,9 +760,9 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 //     o_i  = sum_{j<=i} A_ij v_j
 //
 // Changed: nothing.
-// Kept:    q, k, v, o, and of each row of the map only the largest q_i.k_j, max_i, and 1/z_i,
+// Kept:    q, k, v, o, and of each query's scores only the largest q_i.k_j, max_i, and 1/z_i,
 //          z_i = sum_j exp(s (q_i.k_j - max_i)): with them the backward pass computes A_ij again
-//          in one step. The T x T map itself is never stored, only QB rows of it at a time.
+//          in one step. The T x T map itself is never stored, only a few rows at a time.
 // Gradient: dA_ij = g_i.v_j. The softmax has dA_il/dx_ij = A_il ([l = j] - A_ij), so
 //          dx_ij = A_ij dA_ij - A_ij sum_l A_il dA_il = A_ij (dA_ij - c_i) with
 //          c_i = sum_l A_il dA_il = g_i.(sum_l A_il v_l) = g_i.o_i: dh products instead of T. Then
@@ -814,7 +815,7 @@ static void attention_plain_backward(float *dq, float *dk, float *dv, const floa
 // The same loops in blocks, shared with every variant that has a T x T map. Mix holds what differs:
 // the weights of a row, and M, the number of maps. Mat, multiply() and panels are section 2's.
 // QF and QB: queries in a block of the map, multiples of every MR. The forward pass takes few, so
-// that the block stays in the first cache and little lies above the diagonal; the backward pass
+// that the block stays in a near cache and little lies above the diagonal; the backward pass
 // takes more, because the sums over a block's queries (dk, dv) should be long.
 enum { QF = 24, QB = 48 };
 
@@ -991,7 +992,7 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
 //          it is (1 + x_ij)/z_i.
 // Cost:    as standard. f is a polynomial of q_i.k_j, so the sums over j can also be kept as a
 //          state of D = 1 + dh + dh(dh+1)/2 features, and no map is formed: 4 R T D C FLOPs, linear
-//          in T, less than the square beyond T ~ (dh+1)(dh+2). The tests hold both forms equal.
+//          in T, less than the square beyond T ~ (dh+1)(dh+2). The tests check that both agree.
 //
 // Deviation: the paper's appendix (eqs 14-17) prints one denominator for each order of the
 // polynomial; the first-order one is negative for half of all q, k, so we use the one of eq. 6.
@@ -1181,7 +1182,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 //     A = softmax(s Q0 K0')       causal, RoPE; Q0, K0 from the anchor's row alone
 //     o_r = A v_r                 as rndembqk
 //
-// Changed: the anchor's input (section 6). Against rndembqk nothing else.
+// Changed: as rndembqk, but the anchor's input is an embedded text (section 6).
 // Kept:    as rndembqk.
 // Gradient: as rndembqk; it ends in the embedding table, at the anchor's tokens.
 // Cost:    as rndembqk.
@@ -1308,7 +1309,7 @@ typedef struct {
 typedef struct {
     Tensor *w, *b;              // (H*dh,C) (H*dh), H = NH for q, NKV for k
     Tensor *gain;               // (dh) QK-norm's; NULL without --qk-norm and in mlp
-    float *raw, *out;           // (M,T,H,dh) before QK-norm, after RoPE; without a gain one memory
+    float *raw, *out;           // (M,T,H,dh) raw: before QK-norm; out: after RoPE; one if no gain
 } Projection;
 
 typedef struct {
@@ -1690,7 +1691,7 @@ static void block_backward(Model *m, int l) {
     rmsnorm_backward(m->dres, L->norm2->g, m->dn, L->mid, L->norm2->w, m->r, N, C);
     // mid = h + o Wo
     project_backward(m->g, L->wo, NULL, m->dres, L->o, N, false);
-    // An anchor whose last layer this is gave only q and k: its gradient begins here, at 0.
+    // An anchor used here for the last time gave only q and k: its gradient begins here, at 0.
     memset(m->dres + N * C, 0, (Nin - N) * C * sizeof(float));
     memset(m->dn + N * C, 0, (Nin - N) * C * sizeof(float));
     // v = n Wv, o = mix(q, k, v);  mlp: u = SiLU(q) * k, o = u Wv
@@ -2019,7 +2020,7 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
 }
 
 // CRC-32 as in zlib, gzip and PNG, going on from crc, at first 0. It notices all accidents within
-// 32 bits, of others all but one in 4e9. Forging it would be easy, and pointless here.
+// 32 bits and misses one in 4e9 of the others. Forging it would be easy, and pointless here.
 static uint32_t checksum(uint32_t crc, const void *bytes, size_t n) {
     static uint32_t table[256];                 // the last entry is not 0 once it is filled
     for (uint32_t i = 0; i < 256 && table[255] == 0; i++) {
@@ -2286,7 +2287,7 @@ static void set_option(Settings *s, const Option *o, const char *text, const cha
 }
 
 // The row of a table whose first member is this name, of n characters. If there is none, -1; or,
-// if the rows are called something, an error that lists them.
+// if `called` names the rows for a message, an error that lists them.
 #define FIND(table, name, n, called) \
     find_name(table, sizeof *(table), sizeof(table) / sizeof *(table), name, n, called)
 static int find_name(const void *table, size_t row, size_t rows, const char *name, size_t n,
@@ -2354,8 +2355,8 @@ static const char *given(const char *name) {
     return command_line[FIND(options, name, strlen(name), NULL)].s;
 }
 
-// Reads options, given as --name value or --name=value; the last of a name counts. Only --data and
-// --val may be repeated, and more files may follow the first.
+// Reads options, given as --name value or --name=value; the last value of a name counts, but
+// each --data and --val adds files, and more files may follow the first.
 static void parse(int argc, char **argv) {
     for (int i = 0; i < OPTIONS; i++) free(command_line[i].s), command_line[i] = (Text){0};
     for (int i = 1; i < argc; i++) {
@@ -2605,7 +2606,7 @@ static _Noreturn void fail_write(const char *dir, int file) {
 
 #define LOST "the model is lost; any earlier save stays; try a lower --lr or a longer --warmup"
 
-// Saves the run. If the model is lost or a file cannot be written, the save before stays.
+// Saves the run. If it is not finite or a file cannot be written, the save before stays.
 static void save(const Model *m, const Settings *s, const char *dir, State *now) {
     if (!isfinite(sum_of_squares(m->store, 4 * m->parameters)))
         fail("weights or moments are not finite: " LOST);
@@ -2817,7 +2818,7 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
 }
 
 // Locks --out. When resuming, a lock that is there is taken before the checkpoint is read, lest a
-// process that still writes changes it; a folder without one may be none of ours: nothing is made.
+// process that still writes change it. A folder without a lock may hold no run: none is made there.
 static void lock_out(const char *out, bool create) {
     static bool held;
     int locked = held ? 1 : lock_folder(out, create);
@@ -3060,7 +3061,7 @@ static void print_model(const Settings *s, const Model *m) {
            (double)m->mixer_bytes / 1e6, scratch);
 }
 
-// Prints the data, and the losses that a model without mixing would reach.
+// Prints the data, and the floors: the losses of models that know little.
 static void print_data(const Settings *s, const Data *train, const Data *val, size_t windows) {
     int V = s->c.vocab, B = s->c.batch * s->accumulate, T = s->c.seq;
     const Shard *a = &train->shard[0], *b = &val->shard[0];
@@ -3112,7 +3113,7 @@ static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t
     return loss;
 }
 
-// Saves the run; returns the log, which is flushed before and may be renamed by it.
+// Saves the run; returns the log, which is flushed before and which save() may rename.
 static FILE *save_with_log(FILE *log, Model *m, const Settings *s, const Data *val, State *now) {
     evaluate(m, val, 1);                                // fails if the model is lost
     bool ok = flush_file(log);

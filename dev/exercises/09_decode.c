@@ -15,7 +15,8 @@
    angle t * base^(-2a/dh), that is to (x_a cos - x_{a+dh/2} sin, x_{a+dh/2} cos + x_a sin).
 
    Hint. Turn k before it goes into the cache: its angle belongs to its own position and never
-   changes. Two texts are decoded at the same time, so store nothing outside the cache. */
+   changes. Two texts are decoded at the same time, so between two calls
+   keep nothing outside the cache. */
 
 #include "exercise.h"
 
