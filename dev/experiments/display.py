@@ -245,9 +245,9 @@ def text_table(rows, size, of_kind):
                    ("even, skipped", column(skip, "even"))])
 
 
-def solved_cells(rows, layout):
-    accuracy = grouped(rows, "recall_accuracy", "recall", "recall")
-    steps = grouped(rows, "solved_step", "recall", "recall")
+def solved_cells(rows, size, layout):
+    accuracy = grouped(rows, "recall_accuracy", "recall", size)
+    steps = grouped(rows, "solved_step", "recall", size)
     of = {}
     for (attn, where), values in accuracy.items():
         if where == layout:
@@ -255,11 +255,10 @@ def solved_cells(rows, layout):
     return of
 
 
-def recall_table(rows):
-    if not any(row["task"] == "recall" for row in rows):
-        return ""
-    return matrix("recall: accuracy, seeds solved:",
-                  [(layout, solved_cells(rows, layout)) for layout in ("uniform", "even")])
+def recall_table(rows, size):
+    named = "" if size == "recall" else f" ({size})"
+    return matrix(f"recall{named}: accuracy, seeds solved:",
+                  [(layout, solved_cells(rows, size, layout)) for layout in ("uniform", "even")])
 
 
 def names(list_of):
@@ -310,9 +309,9 @@ def text_paragraph(rows, size, of_kind):
     return " ".join(said)
 
 
-def recall_paragraph(rows):
-    accuracy = grouped(rows, "recall_accuracy", "recall", "recall")
-    steps = grouped(rows, "solved_step", "recall", "recall")
+def recall_paragraph(rows, size):
+    accuracy = grouped(rows, "recall_accuracy", "recall", size)
+    steps = grouped(rows, "solved_step", "recall", size)
     if not accuracy:
         return ""
 
@@ -336,7 +335,10 @@ def summary(rows):
     groups = [(size, of_kind) for size in sizes for of_kind in sorted({k for _, k in found},
                                                                      key=lambda k: k != "bytes")
               if (size, of_kind) in found]
-    tables = [text_table(rows, *group) for group in groups] + [recall_table(rows)]
+    tables = [text_table(rows, *group) for group in groups]
+    recalls = sorted({r["size"] for r in rows if r["task"] == "recall"})
+    tables += [recall_table(rows, size) for size in recalls]
     first = [group for group in groups if group[0] == groups[0][0]]
-    paragraphs = [text_paragraph(rows, *group) for group in first] + [recall_paragraph(rows)]
+    paragraphs = [text_paragraph(rows, *group) for group in first]
+    paragraphs += [recall_paragraph(rows, size) for size in recalls[:1]]
     return "\n\n".join(part for part in tables + paragraphs if part)

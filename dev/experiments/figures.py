@@ -223,7 +223,7 @@ def curves(results, group):
         lines = {v: drawn[layout, v] for v in VARIANTS if (layout, v) in drawn}
         if not set(lines) - {"standard"}:
             continue
-        name = f"training loss, {layout}, {group.label if group.task == 'text' else 'recall'}"
+        name = f"training loss, {layout}, {group.label}"
         plot = Plot(name[0].upper() + name[1:], (0, max(p[0] for p in points)), y, "step", name)
         for name, loss in floors(group):
             plot.level(loss, name)
@@ -235,13 +235,20 @@ def curves(results, group):
 
 
 def matrix(results):
-    """Accuracy on the recall task, variants by layouts, and the share of seeds that solved it."""
-    group = results.recall
+    """Accuracy on the recall task, variants by layouts, and the share of seeds that solved it: a
+    figure a size."""
+    return [matrix_of(group) for group in results.recalls
+            if any(row["recall_accuracy"] is not None for row in group.rows)]
+
+
+def matrix_of(group):
+    """The same of one group."""
     rows = [v for v in VARIANTS if any(group.mean(v, layout, "recall_accuracy")
                                        for layout in LAYOUT_ORDER)]
-    if not rows:
-        return []
-    svg = Svg(350, 34 + 40 * len(rows), "Recall accuracy by variant and layout")
+    svg = Svg(350, 58 + 40 * len(rows), f"Recall accuracy by variant and layout, {group.size}")
+    layers = f"{group.layers} layers, " if group.layers else ""
+    svg.text(175, 50 + 40 * len(rows), f"{layers}{group.pairs} pairs in {group.seq} positions",
+             "middle", 11.5, "soft")
     for i, layout in enumerate(LAYOUT_ORDER):
         svg.text(160 + 124 * i, 20, layout, "middle", 12.5, font_weight="600")
     for r, v in enumerate(rows):
@@ -250,7 +257,7 @@ def matrix(results):
         for i, layout in enumerate(LAYOUT_ORDER):
             if (v, layout) != ("standard", "even"):
                 recall_cell(svg, group, v, layout, 100 + 124 * i, 34 + 40 * r)
-    return [svg]
+    return svg
 
 
 def recall_cell(svg, group, v, layout, x, y):

@@ -19,6 +19,7 @@ PRESETS = {
     "scale-bytes": "on a GPU: tiny, small and 10m on bytes, one seed",
     "scale-layouts": "on a GPU: nine layouts of 8 layers for rndembqk and nonapprox, size small",
     "scale-options": "on a GPU: QK-norm and grouped heads at size 10m",
+    "scale-recall": "on a GPU: the 13 models on recall with more pairs, size small, three seeds",
 }
 SIMPLE = ["mlp", "approx", "nonapprox", "rndembqk", "fixedseqqk", "staticembqk"]
 LAYOUTS = ["even", "odd", "top", "middle", "bottom", "25", "first", "last", "bilateral"]
@@ -224,6 +225,10 @@ SCALE = {
     "10m": {"seq": 512, "batch": 32, "steps": 1221, "lr": 7e-4},
     "70m": {"seq": 1024, "batch": 32, "steps": 1832, "lr": 8e-4, "beta2": 0.99},
 }
+# More pairs, words, positions, layers and channels than the laptop's recall. The rate was chosen on
+# standard.
+SCALE_RECALL = {"seq": 64, "pairs": 16, "vocab": 128, "batch": 128, "steps": 4000, "lr": 1e-3,
+                "patience": 4, "eval_every": 100}
 SIDE_BY_SIDE = {"tiny": 8, "small": 8, "10m": 4, "70m": 2}
 
 
@@ -276,11 +281,19 @@ def scale_options(grid, seeds, steps=None):
                     scale_run(grid, attn, layout, "10m", seed, steps, **option)
 
 
+def scale_recall(grid, seeds, steps=None):
+    for seed in seeds:
+        for attn, layout in models():
+            grid.add(attn, layout, "small", seed, task="recall", engine="torch",
+                     **dict(SCALE_RECALL, steps=steps or SCALE_RECALL["steps"]))
+
+
 BUILD = {"quick": quick, "recall": recall, "table": table, "paper": paper,
          **{f"scale-{size}": scale_of(size) for size in SCALE}, "scale-bytes": scale_bytes,
-         "scale-layouts": scale_layouts, "scale-options": scale_options}
+         "scale-layouts": scale_layouts, "scale-options": scale_options,
+         "scale-recall": scale_recall}
 SEEDS = {"recall": 3, "table": 3, "paper": 3, "scale-tiny": 3, "scale-small": 3, "scale-10m": 3,
-         "scale-layouts": 3}                # else 1
+         "scale-layouts": 3, "scale-recall": 3}                # else 1
 
 
 def plan(preset, seeds=None, steps=None, data=DATA, val=VAL):

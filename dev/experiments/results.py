@@ -219,8 +219,9 @@ class Group:
 
     @property
     def label(self):
-        """Size and kind: tiny, bytes."""
-        return f"{self.size}, {self.kind}"
+        """Size and kind: tiny, bytes. Of the recall task: recall, 6 pairs."""
+        recall = self.task == "recall"
+        return f"recall, {self.pairs} pairs" if recall else f"{self.size}, {self.kind}"
 
     def runs(self, attn, layout):
         """The runs of a model, by seed. standard has no layouts."""
@@ -273,7 +274,10 @@ class Results:
         if not self.text.rows:
             self.text = self.tokens or self.best(self.texts, lambda g: True) or Group([])
             self.mains = [self.text] if self.text.rows else []
-        self.recall = self.largest(lambda g: g.task == "recall")
+        # Recall's groups. The first decides the findings: it has most models and runs.
+        self.recalls = sorted((group for group in self.groups if group.task == "recall"),
+                              key=lambda g: (-g.main_models(), -len(g.rows)))
+        self.recall = self.recalls[0] if self.recalls else Group([])
 
     @staticmethod
     def plain(group):
@@ -296,11 +300,6 @@ class Results:
                 for groups in found.values()]
         return sorted(best, key=lambda g: (g.unit != "byte", g.vocab or 0, g.kind,
                                            g.parameters or 0))
-
-    def largest(self, wanted):
-        """Of the wanted groups the one with most of the paper's models, then with most runs."""
-        found = [group for group in self.groups if wanted(group)]
-        return max(found, key=lambda g: (g.main_models(), len(g.rows)), default=Group([]))
 
     def sizes(self):
         """[(kind, its groups by number of parameters)] where there are two sizes or more."""

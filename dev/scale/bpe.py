@@ -27,6 +27,7 @@ import struct
 import sys
 from array import array
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Dict, List, NoReturn, Tuple
 
 Pair = Tuple[int, int]      # two neighbouring tokens
@@ -46,8 +47,7 @@ def fail(message: str) -> NoReturn:
 
 def words_of(path: str):
     """The words of a file, as bytes."""
-    with open(path, "rb") as file:
-        text = file.read().decode("utf-8", "surrogateescape")
+    text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
     return (word.group().encode("utf-8", "surrogateescape") for word in re.finditer(PATTERN, text))
 
 
@@ -132,8 +132,7 @@ def to_json(merges: List[Pair]) -> str:
 def from_json(path: str) -> List[Pair]:
     """The merges of a tokenizer.json that to_json() wrote; any other is refused."""
     try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
+        value = json.loads(Path(path).read_text("utf-8"))
         model = value["model"]
         merges = [tuple(map(model["vocab"].get, line.split(" "))) for line in model["merges"]]
         if to_json(merges) != json.dumps(value, indent=0) + "\n":
@@ -174,9 +173,7 @@ def run(args: argparse.Namespace) -> None:
     rank = {pair: 256 + i for i, pair in enumerate(merges)}
     cut = functools.lru_cache(maxsize=None)(lambda word: encode(word, rank))
     for path, target in zip(args.file + args.val, made[len(own):]):
-        ids = array("H")
-        for word in words_of(path):
-            ids.extend(cut(word))
+        ids = array("H", (token for word in words_of(path) for token in cut(word)))
         write(target, struct.pack("<3i1012x", 20240520, 1, len(ids)) + ids.tobytes(),
               f", {len(ids)} tokens of {os.path.getsize(path) / max(1, len(ids)):.3f} bytes each")
 
