@@ -116,7 +116,7 @@ static void strong_weights(Model *m, uint64_t seed) {
         for (size_t e = 0; e < t->size; e++) t->w[e] = (float)((t->role == GAIN) + spread(&rng, std));
     }
     if (uses(&m->c, QK_RANDOM_ANCHOR))
-        for (size_t e = 0; e < (size_t)m->c.seq * m->c.dim; e++) m->eps[e] = (float)spread(&rng, 1);
+        for (size_t e = 0; e < (size_t)m->c.seq * m->c.dim; e++) m->anchor_input[e] = (float)spread(&rng, 1);
     for (int t = 0; t < m->c.seq; t++) m->anchor_tokens[t] = (int)(random_u64(&rng) % m->c.vocab);
 }
 
@@ -258,7 +258,7 @@ static void naive_model(double *out, const Model *m, const int *tokens) {
     for (int r = 0; r < ROWS; r++) {
         e[r] = numbers((size_t)T * C), h[r] = numbers((size_t)T * C);
         for (int i = 0; i < T * C; i++)
-            h[r][i] = e[r][i] = r == RANDOM_ROW ? uses(c, QK_RANDOM_ANCHOR) ? (double)m->eps[i] : 1
+            h[r][i] = e[r][i] = r == RANDOM_ROW ? uses(c, QK_RANDOM_ANCHOR) ? (double)m->anchor_input[i] : 1
                 : (double)named(m, -1, "model.embed_tokens.weight")->w[(r == ROW ? tokens : m->anchor_tokens)[i / C] * C + i % C];
     }
     for (int l = 0; l < c->layers; l++) {
@@ -410,10 +410,11 @@ static void test_mixers(double tolerance, const char *precision) {
         if (!variants[kind].forward || !wanted(name)) continue;
         double worst = 0;
         static const int shapes[][5] = {{2, 1, 1, 1, 4}, {2, 97, 2, 2, 6}, {3, 50, 4, 2, 16}, {1, 144, 3, 1, 10},
-                                        {1, KC + 9, 1, 1, 2}};      // more keys than a block is deep
-        for (int i = 0; i < 5; i++) {
+                                        {1, KC + 9, 1, 1, 2},       // more keys than a block is deep
+                                        {1, KC + 9, 1, 1, FEW * NR + 2}};   // and rows of a are copied
+        for (int i = 0; i < 6; i++) {
             const int *d = shapes[i];
-            Mixing x = mixing(kind, d[0], d[1], d[2], d[3], d[4], 1.5, 7 + i);
+            Mixing x = mixing(kind, d[0], d[1], d[2], d[3], d[4], i < 5 ? 1.5 : 0.5, 7 + i);
             double e = mixer_error(kind, &x);
             note(&worst, e);
             mixing_free(&x);
@@ -1175,7 +1176,7 @@ static void golden_init(Golden *g, const char *p) {
         if (golden_find(g, "init.", m.tensors[i].name) != at + i && !g->wrong[0])
             snprintf(g->wrong, sizeof g->wrong, "%s is not tensor %d of the file", m.tensors[i].name, i);
     }
-    note_init(g, "anchor.embeds", m.eps, (size_t)c.seq * c.dim, &checksum, &place);
+    note_init(g, "anchor.embeds", m.anchor_input, (size_t)c.seq * c.dim, &checksum, &place);
     same_number(g, "initial values", checksum, "init.", "checksum");
     model_free(&m);
 }
@@ -1274,7 +1275,7 @@ static void golden_model(Golden *g, const char *p) {
         g->use[at] = READ;
     }
     if (uses(&c, QK_RANDOM_ANCHOR))
-        memcpy(m.eps, golden_input(g, (size_t)c.seq * c.dim, p, "anchor.embeds"), (size_t)c.seq * c.dim * sizeof(float));
+        memcpy(m.anchor_input, golden_input(g, (size_t)c.seq * c.dim, p, "anchor.embeds"), (size_t)c.seq * c.dim * sizeof(float));
     if (uses(&c, QK_TEXT_ANCHOR))
         memcpy(m.anchor_tokens, golden_ints(g, c.seq, p, "anchor.tokens"), (size_t)c.seq * sizeof(int));
     // one row and two positions less than there is room for, then the first batch
@@ -1462,8 +1463,8 @@ static void test_doubles(void) {
     double norm = gradient_norm(&r.m, 1, loss);
     for (int a = 0; a < 4; a++) {                           // the last position, dh 8
         double angle = 3999 * pow(10000, -2.0 * a / 8);
-        note(&angles, fabs((double)r.m.angles[3999 * 8 + 2 * a] - cos(angle)));
-        note(&angles, fabs((double)r.m.angles[3999 * 8 + 2 * a + 1] - sin(angle)));
+        note(&angles, fabs((double)r.m.cos_sin[3999 * 8 + 2 * a] - cos(angle)));
+        note(&angles, fabs((double)r.m.cos_sin[3999 * 8 + 2 * a + 1] - sin(angle)));
     }
     // after one step m / (1 - b1) = g and v / (1 - b2) = g^2, so each weight moves by lr, whatever b2
     AdamW adam = {0.9, 0.9999, 1e-20, 0, 0};
@@ -1709,7 +1710,7 @@ static void test_same_as_standard(const char *name, const char *layers, int B, b
     int T = k.T, C = k.C;
     for (int n = 0; n < B * T; n++) x.inputs[n] = y.inputs[n] = x.inputs[n % T];    // all rows alike
     memcpy(x.m.anchor_tokens, x.inputs, (size_t)T * sizeof(int));
-    if (uses(&a, QK_RANDOM_ANCHOR)) embedding_forward(x.m.eps, x.inputs, x.m.embed->w, T, C);
+    if (uses(&a, QK_RANDOM_ANCHOR)) embedding_forward(x.m.anchor_input, x.inputs, x.m.embed->w, T, C);
     run_backward(&x);
     run_backward(&y);
     double d = largest_difference(x.m.final, y.m.final, (size_t)B * T * C);
@@ -1930,7 +1931,7 @@ static void test_layers(void) {
         for (int i = 0; i < D; i++) q[i] = spread(&rng, 1), k[i] = spread(&rng, 1);
         for (int t = 1; t < T; t++) memcpy(q + t * D, q, D * sizeof(float)), memcpy(k + t * D, k, D * sizeof(float));
         memcpy(q0, q, sizeof q0);
-        rope(q, r.m.angles, 1, 1, T, 1, D), rope(k, r.m.angles, 1, 1, T, 1, D);
+        rope(q, r.m.cos_sin, 1, 1, T, 1, D), rope(k, r.m.cos_sin, 1, 1, T, 1, D);
         double d = 0;
         for (int t = 3; t + 1 < T; t++)
             note(&d, fabs(dot(q + t * D, k + (t - 3) * D, D) - dot(q + (t + 1) * D, k + (t - 2) * D, D)));
@@ -1938,7 +1939,7 @@ static void test_layers(void) {
         // pair (a, a + dh/2) at position 1: the angle of pair 0 is 1, of pair 1 base^(-2/dh) = 0.1
         note(&d, fabs(q[D] - (q0[0] * cos(1) - q0[4] * sin(1))));
         note(&d, fabs(q[D + 5] - (q0[5] * cos(0.1) + q0[1] * sin(0.1))));
-        rope(q, r.m.angles, -1, 1, T, 1, D);
+        rope(q, r.m.cos_sin, -1, 1, T, 1, D);
         for (int t = 0; t < T; t++) note(&d, largest_difference(q + t * D, q0, D));
         check(d <= 1e-12 && moved > 1e-3, "rope", "within %.1e: by distance, by hand, and back", d);
         run_close(&r);
@@ -2040,10 +2041,10 @@ static void test_init(void) {
             if (a.tensors[i].role == MATRIX) square += w * w, n++;
             else fixed &= w == (a.tensors[i].role == GAIN);
         }
-    for (int e = 0; e < 8 * 16; e++) anchor += a.eps[e] * a.eps[e] / 128;
+    for (int e = 0; e < 8 * 16; e++) anchor += a.anchor_input[e] * a.anchor_input[e] / 128;
     uint64_t rng = random_stream(5, STREAM_INIT), other = random_stream(5, STREAM_ANCHOR);
-    bool first = a.embed->w[0] == 0.02 * random_normal(&rng) && a.eps[0] == 0.02 * random_normal(&other)
-              && a.eps[0] != a.embed->w[0];
+    bool first = a.embed->w[0] == 0.02 * random_normal(&rng) && a.anchor_input[0] == 0.02 * random_normal(&other)
+              && a.anchor_input[0] != a.embed->w[0];
     check(same && fixed && first && fabs(sqrt(square / n) - 0.02) < 0.0006 && fabs(sqrt(anchor) - 0.02) < 0.006,
           "initial weights", "std %.5f, anchor %.5f, equal for all variants", sqrt(square / n), sqrt(anchor));
     model_free(&a), model_free(&b);
@@ -2067,7 +2068,8 @@ static void test_memory(void) {
     omp_set_num_threads(3);
     size_t three = work_bytes(&c);
     omp_set_num_threads(before);
-    bool scratch = three > one && (three - one) % 2 == 0 && (three - one) / 2 >= scratch_floats(&c).map * sizeof(float);
+    Scratch s = scratch_floats(&c);                         // of a thread: panels of a, two maps, rows
+    bool scratch = three - one == 2 * (GROUP * MR * KC + 2 * s.map + s.packed) * sizeof(float);
     check(m.mixer_bytes == mixers * sizeof(float) && m.chunk == 256 && scratch, "memory report",
           "mixers %zu bytes, expected %zu; logits of %d positions, expected 256; scratch %zu, with three threads %zu",
           m.mixer_bytes, mixers * sizeof(float), m.chunk, one, three);

@@ -45,11 +45,11 @@ Map of this file
 Notation; a comment's own definition of a letter takes precedence
     B   sequences in a batch               V   vocabulary
     R   rows (a row is a sequence) that leave a layer: the batch, then the anchors (fixed sequences,
-        4.5) still needed; Rin: rows that enter it; Rmax: Rin of layer 1; M: rows with own q, k
+        4.5) still needed; Rin: rows that enter it; Rmax: Rin of the first; M: rows with own q, k
     T   positions in a sequence            N   = R*T or B*T, positions in all
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
-    s   = 1/sqrt(dh)                       d.. a gradient: dq is dLoss/dq, of q's shape
+    s   = 1/sqrt(dh)                       d.. else: a gradient; dq is dLoss/dq, of q's shape
     '   transpose (k') or derivative (f')  *   between vectors: element by element
     i   a query position, from 0           j   a key position, j <= i; [l = j]: 1 if so, else 0
     x W in an equation has W (in,out), as in the paper; stored is its transpose w (out,in), as in
@@ -57,7 +57,7 @@ Notation; a comment's own definition of a letter takes precedence
     Arrays are row-major: x (R,T,C) has x[r][t][c] at x + (r*T + t)*C + c. The equations of a mixer
         are those of one row and one head, and g_i = dLoss/do_i
 
-One block, the Qwen2.5 decoder layer. The variants change the places marked *; [ ]: if switched on
+One block, one layer of Qwen2.5. The variants change the places marked *; [ ]: not in every model
 
     h -+-> RMSNorm -+-> Wq, bq -> q -+                             *  where q and k come from
        |            +-> Wk, bk -> k -+-> [QK-norm] -> [RoPE] --+
@@ -151,8 +151,8 @@ static _Noreturn void fail(const char *format, ...) {
 
 // Zeroed memory on a 64-byte boundary (a cache line, and the widest vector). Never NULL.
 static void *allocate(size_t bytes, const char *what) {
-    size_t whole = (bytes + 63) / 64 * 64;
-    void *p = whole < bytes ? NULL : aligned_alloc(64, whole + 64 * !whole);
+    size_t whole = (bytes + 63) / 64 * 64;              // rounded up; less than bytes: overflow
+    void *p = whole < bytes ? NULL : aligned_alloc(64, whole ? whole : 64);
     if (!p) fail("no memory for %s (%.1f MB): choose a smaller --batch, --seq or --size",
                  what, (double)bytes / 1e6);
     return memset(p, 0, whole);
@@ -300,7 +300,7 @@ typedef struct {
     const float *p;
     size_t rs, cs;
 } Mat;
-static Mat rows(const float *p, size_t ld) { return (Mat){p, ld, 1}; }          // as it is stored
+static Mat rows(const float *p, size_t ld) { return (Mat){p, ld, 1}; }  // row i begins at p + i*ld
 static Mat transposed(Mat x) { return (Mat){x.p, x.cs, x.rs}; }
 static Mat view(Mat x, size_t i, size_t j) {            // from element (i, j) on
     return (Mat){x.p + i * x.rs + j * x.cs, x.rs, x.cs};
@@ -308,8 +308,8 @@ static Mat view(Mat x, size_t i, size_t j) {            // from element (i, j) o
 
 static int padded(int n) { return (n + NR - 1) / NR * NR; }     // n rounded up to whole panels
 
-// One panel: out[k*width + w] = x(w, k) for w < n, zero for n <= w < width. The first two loops
-// tell the compiler more: that it copies rows of a known length, or transposes columns.
+// One panel: out[k*width + w] = x(w, k) for w < n, zero for n <= w < width. The first two cases
+// tell the compiler more: that x is contiguous down a column, or along a row.
 static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
     if (n == width && x.rs == 1) {
         for (int k = 0; k < K; k++)
@@ -326,7 +326,7 @@ static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
     }
 }
 
-// Thread t's part, of nt, of packing b (K,N): panel j holds columns j*NR .. j*NR + NR-1, as (K,NR).
+// Thread t of nt (0 of 1: all) packs panels of b (K,N): panels + j*K holds columns j .. j + NR - 1.
 static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
     for (int j = t * NR; j < N; j += nt * NR)
         pack(panels + (size_t)j * K, transposed(view(b, 0, j)), min_int(NR, N - j), K, NR);
@@ -342,11 +342,11 @@ static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat 
     const float *row[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) row[i] = a.p + min_int(i, m - 1) * a.rs;
-    for (size_t k = 0; k < K * a.cs; k += a.cs, b += NR)
+    for (size_t at_k = 0; at_k < K * a.cs; at_k += a.cs, b += NR)
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++) {
-            left[i] += row[i][k] * ((const vec *)b)[0];
-            if (nv > 1) right[i] += row[i][k] * ((const vec *)b)[1];
+            left[i] += row[i][at_k] * ((const vec *)b)[0];
+            if (nv > 1) right[i] += row[i][at_k] * ((const vec *)b)[1];
         }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
@@ -357,7 +357,7 @@ static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat 
     }
 }
 
-// A tile at an edge, c (m,n): a whole one is computed apart, and its part of c is copied.
+// A tile at an edge, c (m,n): tile() fills `whole`; its first m x n elements, plus c0, go to c.
 static void edge_tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, int m,
                       const float *b, int n, int K) {
     float whole[MR * NR];
@@ -382,7 +382,7 @@ static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
 #ifdef COUNT_FLOPS              // dev/tools/inspect_attnvar.c counts what is really multiplied
     COUNT_FLOPS(2.0 * M * N * K);
 #endif
-    for (int k0 = 0; k0 < K; k0 += KC, c0 = c, ldc0 = ldc) {
+    for (int k0 = 0; k0 < K; k0 += KC, c0 = c, ldc0 = ldc) {       // from then on c0 is c
         int kn = min_int(KC, K - k0);
         for (int i0 = 0; i0 < M; i0 += GROUP * MR) {
             int end = min_int(i0 + GROUP * MR, M);
@@ -418,7 +418,7 @@ static Unit unit_size(int M, int N, int count) {
     Unit best = {0, 0};
     double least = INFINITY;
     for (int height = 1; height <= count; height++) {
-        int tall = height * MR, wide = count / height * NR;     // of a grid of one tile a unit
+        int tall = height * MR, wide = count / height * NR;     // c's part if a unit were one tile
         Unit u = {(M + tall - 1) / tall * MR, (N + wide - 1) / wide * NR};
         double cost = (double)u.down * u.across + 16 * u.down + 4 * u.across;
         if (cost < least) least = cost, best = u;
@@ -434,7 +434,8 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
         int t = omp_get_thread_num(), nt = omp_get_num_threads(), turn = 0;
         for (int j0 = 0; j0 < N; j0 += NC) {
             int jn = min_int(NC, N - j0), deep = BLOCK / padded(jn) / KC * KC;
-            Unit unit = unit_size(M, jn, nt == 1 || (double)M * jn * K < 4e6 * nt ? nt : 8 * nt);
+            bool few = nt == 1 || (double)M * jn * K < 4e6 * nt;
+            Unit unit = unit_size(M, jn, few ? nt : 8 * nt);        // more units balance the load
             for (int k0 = 0; k0 < K; k0 += deep, turn = !turn) {
                 // Two blocks take turns: a slower thread may read one while the other is packed.
                 int kn = min_int(deep, K - k0);
@@ -459,22 +460,21 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
 // 3  Layers that every variant shares
 //
 // Argument order in sections 3 and 4: outputs, inputs, weights, dimensions; a backward function
-// takes first the gradients that it computes, then the upstream gradient, then the forward
-// function's inputs. Gradients of activations are assigned (=). Gradients of parameters, and of
-// tensors with several readers (the residual stream), are accumulated (+=). Of section 2 only
-// c = c0 + a b and the views are needed, but for the parallel part of weight_gradient.
+// takes first the gradients that it computes, then the upstream gradient, then what it needs of the
+// forward function's outputs and inputs. Gradients of activations are assigned (=). Gradients of
+// parameters, and of tensors with several readers (the residual stream), are accumulated (+=). From
+// section 2 it takes c = c0 + a b and Mat; weight_gradient and 4.1 also pack_panels and multiply.
 // ------------------------------------------------------------------------------------------------
 
 enum { LANES = 16 };        // partial sums of a reduction. Their order is fixed here, so that a
                             // compiler can use vectors without permission to reorder sums
 
-// exp(x) to 2e-7 relative, in operations that compilers turn into vector code, which a call of expf
-// would prevent. x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), exp(r) by Taylor to r^7.
-// Adding 1.5 * 2^23 rounds to an integer and leaves n in the low bits of the representation. Below
-// -87 the result is 0, above 88 it is exp(88); NaN stays NaN.
+// exp(x) to 2e-7 relative, in operations that compilers vectorise, unlike a call of expf. With
+// x = n ln 2 + r, |r| <= ln 2 / 2: exp(x) = 2^n exp(r), exp(r) by Taylor to r^7. Adding 1.5 * 2^23
+// rounds and leaves n in the low bits. Below -87 the result is 0, above 88 exp(88); NaN stays NaN.
 static inline float exp_fast(float x) {
     if (sizeof(float) != 4) return (float)exp((double)x);       // the double build of the tests
-    float low = x < -87.f ? 0.f : 1.f;
+    float keep = x < -87.f ? 0.f : 1.f;
     float y = x < -87.f ? -87.f : x > 88.f ? 88.f : x;
     float t = y * 1.44269504f + 12582912.f, n = t - 12582912.f;
     float r = y - n * 0.693359375f + n * 2.12194440e-4f;        // ln 2 in two parts
@@ -485,7 +485,7 @@ static inline float exp_fast(float x) {
     bits = (bits + 127) << 23;                                  // the float 2^n
     float scale = 0;
     memcpy(&scale, &bits, sizeof bits);
-    return low * (p * scale);
+    return keep * (p * scale);
 }
 
 static inline float sigmoid(float x) { return 1 / (1 + exp_fast(-x)); }
@@ -508,7 +508,7 @@ static inline float dot(const float *restrict a, const float *restrict b, int n)
 }
 
 // out[c] += sum_n a_nc b_nc r_n (the gradient of a gain), or, if b and r are NULL, sum_n a_nc (the
-// gradient of a bias). A thread owns a block of columns.
+// gradient of a bias). A thread owns LANES columns.
 static void add_column_sums(float *out, const float *a, const float *b, const float *r,
                             size_t N, int C) {
 #pragma omp parallel for
@@ -578,9 +578,9 @@ static void rmsnorm_forward(float *y, const float *x, const float *gain, size_t 
     }
 }
 
-// With u = dy g:  dx_c = r (u_c - x_c r^2 mean_c(u x)), because dr/dx_c = -r^3 x_c / C;
-// dg_c += sum_n dy x r.  dx is added to: x is the residual stream, which others read too.
-// r (N) is scratch. Recomputing the inverse RMS is cheaper than storing it.
+// With u = dy g:  dx_c += r (u_c - x_c r^2 mean_c(u x)), because dr/dx_c = -r^3 x_c / C;
+// dg_c += sum_n dy x r. dx is added to, because the residual stream has other readers (QK-norm sets
+// dx to 0 before). r (N) is scratch. Recomputing the inverse RMS is cheaper than storing it.
 static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const float *x,
                              const float *gain, float *r, size_t N, int C) {
 #pragma omp parallel for
@@ -592,24 +592,24 @@ static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const flo
             for (int l = 0; l < LANES; l++) lane[l] += dyn[c + l] * gain[c + l] * xn[c + l];
         for (; c < C; c++) lane[0] += dyn[c] * gain[c] * xn[c];
         r[n] = inverse_rms(xn, C);
-        float mean = r[n] * r[n] * sum_lanes(lane) / (float)C;
-        for (c = 0; c < C; c++) dx[n * C + c] += r[n] * (dyn[c] * gain[c] - xn[c] * mean);
+        float r2_mean = r[n] * r[n] * sum_lanes(lane) / (float)C;
+        for (c = 0; c < C; c++) dx[n * C + c] += r[n] * (dyn[c] * gain[c] - xn[c] * r2_mean);
     }
     add_column_sums(dgain, dy, x, r, N, C);
 }
 
 // RoPE: each pair (x_a, x_{a+dh/2}) of a head at position t turns by the angle t base^(-2a/dh).
 // Turning q and k by the same angle keeps q.k, so q_i.k_j depends on positions through i - j only.
-// x (R,T,H,dh), in place; cs (T,dh/2,2) holds cosines and sines. With sign = -1 it turns back,
+// x (R,T,H,dh), in place; cos_sin (T,dh/2,2) is a table. With sign = -1 it turns back,
 // which is also the backward pass: the inverse of a rotation is its transpose.
-static void rope(float *x, const float *cs, int sign, int R, int T, int H, int dh) {
+static void rope(float *x, const float *cos_sin, int sign, int R, int T, int H, int dh) {
 #pragma omp parallel for
     for (int n = 0; n < R * T; n++) {
-        const float *angle = cs + (size_t)(n % T) * dh;
+        const float *turn = cos_sin + (size_t)(n % T) * dh;
         for (int h = 0; h < H; h++) {
             float *lo = x + ((size_t)n * H + h) * dh, *hi = lo + dh / 2;
             for (int a = 0; a < dh / 2; a++) {
-                float cosine = angle[2 * a], sine = (float)sign * angle[2 * a + 1];
+                float cosine = turn[2 * a], sine = (float)sign * turn[2 * a + 1];
                 float p = lo[a], q = hi[a];
                 lo[a] = p * cosine - q * sine;
                 hi[a] = q * cosine + p * sine;
@@ -726,10 +726,10 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // Query head h reads key/value head h / (NH/NKV): this is grouped-query attention if NKV < NH.
 // ------------------------------------------------------------------------------------------------
 
-// How a variant with a T x T map weighs a query's keys; 4.1 explains the letters, but here x = q.k,
-// without s. Weigh: a row of n scores x becomes z_i A_ij, in place, and stat[1] = 1/z_i: to scale o
-// by it costs dh products, to scale the weights n. stat[0]: the maximum, if any. WeighBackward: the
-// scores x become A again, and da, which holds dA, becomes the gradient of q.k; c = c_i.
+// How a variant with a T x T map weighs query i's n keys; 4.1 defines the letters. Weigh: x holds
+// q_i.k_j (without 4.1's s) and becomes z_i A_ij; stat[1] = 1/z_i: to scale o by it costs dh
+// products, to scale the weights n. stat[0]: the maximum, if any. WeighBackward: x, q_i.k_j again,
+// becomes A_ij; da, which holds dA_ij, becomes the gradient of q_i.k_j; c = c_i.
 typedef void Weigh(float *x, float *stat, float s, int n);
 typedef void WeighBackward(float *x, float *da, const float *stat, float c, float s, int n);
 
@@ -791,7 +791,7 @@ ATTRIBUTE(unused) static void attention_plain(float *o, float *A, const float *q
     }
 }
 
-// Its gradients, from g = dLoss/do (T,dh) and the map A. dq, dk and dv begin at zero.
+// Its gradients, from g = dLoss/do (T,dh) and the map A. The caller sets dq, dk and dv to 0.
 ATTRIBUTE(unused)
 static void attention_plain_backward(float *dq, float *dk, float *dv, const float *g,
                                      const float *A, const float *q, const float *k,
@@ -813,7 +813,7 @@ static void attention_plain_backward(float *dq, float *dk, float *dv, const floa
 }
 
 // The same loops in blocks, shared with every variant that has a T x T map. Mix holds what differs:
-// the weights of a row, and M, the number of maps. Mat, multiply() and panels are section 2's.
+// how to weigh a query's keys, and M, the rows with maps of their own. multiply() is section 2's.
 // QF and QB: queries in a block of the map, multiples of every MR. The forward pass takes few, so
 // that the block stays in a near cache and little lies above the diagonal; the backward pass
 // takes more, because the sums over a block's queries (dk, dv) should be long.
@@ -832,11 +832,11 @@ static void softmax_row_backward(float *x, float *da, const float *stat, float c
     }
 }
 
-// Scratch of the mixers, made by make_work(). Each thread has two blocks of the map, and a block's
-// rows of q or g, packed. All share the heads, packed once a layer, not once a block.
+// Scratch of the mixers, made by make_work(), for each thread. All share the heads, which are
+// packed once a layer, not once a block.
 typedef struct {
     float *map, *dmap;          // (QB, padded T)
-    float *side;                // (QB, padded dh)
+    float *packed;              // (QB, padded dh) a block's rows of q or g
 } Work;
 static Work *work;              // one a thread
 enum { HEADS_KT, HEADS_K, HEADS_V, HEADS };      // k', k; v in the forward pass, v' in the backward
@@ -914,7 +914,7 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                 int first = r * served, last = first + served - 1;
                 const Work *mine = &work[omp_get_thread_num()];
                 float *map = mine->map, *dmap = mine->dmap;
-                // in the forward this was map = q k', A = weigh(map), so now the map is made again
+                // forward: map = q k', weigh(map) = z A. The map was not kept: compute it again
                 Mat qi = rows(q + at(r, i0, h, &m, m.NH), C);
                 multiply(map, ld, NULL, 0, qi, packed_head(HEADS_KT, r, kv, &m), m.dh, n, ld, m.dh);
                 for (int user = first; user <= last; user++)                     // dA = g v'
@@ -932,21 +932,21 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
                     memset(row + seen, 0, (size_t)(keys - seen) * sizeof(float));
                     memset(drow + seen, 0, (size_t)(keys - seen) * sizeof(float));
                 }
-                // in the forward this was o = A v, so now dv += A' g
+                // forward: o = A v; backward: dv += A' g
                 for (int user = first; user <= last; user++) {
                     float *dvu = dv + at(user, 0, kv, &m, m.NKV);
                     Mat gi = rows(g + at(user, i0, h, &m, m.NH), C);
-                    pack_panels(mine->side, gi, n, m.dh, 0, 1);
+                    pack_panels(mine->packed, gi, n, m.dh, 0, 1);
                     multiply(dvu, CKV, add ? dvu : NULL, CKV, transposed(rows(map, ld)),
-                             mine->side, n, keys, m.dh, n);
+                             mine->packed, n, keys, m.dh, n);
                 }
-                // in the forward this was map = q k', so now dq = dmap k, dk += dmap' q
+                // forward: map = q k'; backward: dq = dmap k, dk += dmap' q
                 float *dkr = dk + at(r, 0, kv, &m, m.NKV);
                 multiply(dq + at(r, i0, h, &m, m.NH), C, NULL, 0, rows(dmap, ld),
                          packed_head(HEADS_K, r, kv, &m), m.T, n, m.dh, keys);
-                pack_panels(mine->side, qi, n, m.dh, 0, 1);
+                pack_panels(mine->packed, qi, n, m.dh, 0, 1);
                 multiply(dkr, CKV, add ? dkr : NULL, CKV, transposed(rows(dmap, ld)),
-                         mine->side, n, keys, m.dh, n);
+                         mine->packed, n, keys, m.dh, n);
             }
 }
 
@@ -961,7 +961,7 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
 //                                            n = RMSNorm(h), the normed input of the block
 //
 // Changed: no position sees another, so there is no map. Wv comes last: it projects the mixer's
-//          result u = SiLU(q) * k, and the block calls them in that order. q and k are not compared
+//          result u = SiLU(q) * k, so the block runs the mixer first. q and k are not compared
 //          with anything, so there is no RoPE and no QK-norm. (This is the paper's "MLP"; its equal
 //          parameter counts and its cost tables fit hidden width C with Wo kept.)
 // Kept:    q, k, u, o.
@@ -995,7 +995,7 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *g, con
 //          in T, less than the square beyond T ~ (dh+1)(dh+2). The tests check that both agree.
 //
 // Deviation: the paper's appendix (eqs 14-17) prints one denominator for each order of the
-// polynomial; the first-order one is negative for half of all q, k, so we use the one of eq. 6.
+// polynomial; the linear one, sum_j x_ij, is negative for half of random q, k. We use eq. 6's.
 
 static void taylor_row(float *x, float *stat, float s, int n) {
     float lane[LANES] = {0};
@@ -1042,14 +1042,14 @@ static void taylor_row_backward(float *x, float *da, const float *stat, float c,
 //
 // Changed: no T x T map at all; two gates a position instead of a row of weights.
 // Kept:    q, k, v, o and the gates a_i, b_i.
-// Gradient: P_j = g_j + b_{j+1} P_{j+1} is all that flows back into o_j (P and E are 0 beyond the
-//          end). From o_j = b_j o_{j-1} + a_j v_j: dv_j = a_j P_j, and since b_j = 1 - a_j the gate
-//          a_j gets h_j = P_j.(v_j - o_{j-1}). Score x_j moves its own gate, da_j/dx_j = a_j b_j,
-//          and, being in Z_i, every later one, da_i/dx_j = -a_i A_ij, A_ij = a_j b_{j+1} .. b_i:
-//          dx_j = a_j (b_j h_j + E_j),  E_j = -sum_{i>j} a_i h_i b_{j+1} .. b_i, that is
-//          E_{j-1} = b_j (E_j - a_j h_j). Then du_j = s dx_j k_j, dk_j = s dx_j u_j; SiLU' to q.
+// Gradient: P_j = g_j + b_{j+1} P_{j+1} is the whole gradient of o_j (b_{j+1} = 0 at the end). From
+//          o_j = b_j o_{j-1} + a_j v_j follow dv_j = a_j P_j and, as b_j = 1 - a_j, the gradient of
+//          gate a_j, da_j = P_j.(v_j - o_{j-1}). Score x_j moves its own gate by a_j b_j and, being
+//          in Z_i, every later gate a_i by -a_i A_ij, where A_ij = a_j b_{j+1} .. b_i:
+//          dx_j = a_j (b_j da_j + E_j),  E_j = -sum_{i>j} a_i da_i b_{j+1} .. b_i, that is
+//          E_{j-1} = b_j (E_j - a_j da_j). Then du_j = s dx_j k_j, dk_j = s dx_j u_j; SiLU' to q.
 //          The textbook form dx_j = a_j (v_j.P_j - C_j), C_j = g_j.o_j + b_{j+1} C_{j+1}, subtracts
-//          two large numbers where the gate saturates: with scores ~ N(0, 1e3) its float32 noise is
+//          two large numbers where the gate saturates: with scores of std 1e3 its float32 noise is
 //          7e6 times the true value. No gradient passes through the maximum: it cancels in a, b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
 
@@ -1106,16 +1106,16 @@ static void nonapprox_scan_backward(float *dq, float *dv, float *P, const float 
         const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;    // b_0 = 0 cancels it
         float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0, *dvj = dv + at_k;
         float lane[LANES] = {0};
-        // in the forward this was o_j = b_j o_{j-1} + a_j v_j, so now
+        // forward: o_j = b_j o_{j-1} + a_j v_j; backward (b_{j+1} lies at gate + 3):
         int c;
         for (c = 0; c < m->dh; c++) P[c] = gj[c] + b_next * P[c];
         for (c = 0; c + LANES <= m->dh; c += LANES)
             for (int l = 0; l < LANES; l++) lane[l] += P[c + l] * (vj[c + l] - before[c + l]);
         for (; c < m->dh; c++) lane[0] += P[c] * (vj[c] - before[c]);
-        float hj = sum_lanes(lane);
+        float da = sum_lanes(lane);
         for (c = 0; c < m->dh; c++) dvj[c] = a * P[c] + (add ? dvj[c] : 0);
-        dq[at_q] = a * (b * hj + E);
-        E = b * (E - a * hj);
+        dq[at_q] = a * (b * da + E);
+        E = b * (E - a * da);
     }
 }
 
@@ -1136,7 +1136,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
         for (int r = 0; r < m.R; r++)
             for (int j = 0; j < m.T; j++)
                 for (int h = 0; h < m.NH; h++) {
-                    // in the forward this was x_j = s SiLU(q_j).k_j, so now
+                    // forward: x_j = s SiLU(q_j).k_j; backward:
                     size_t at_q = at(r, j, h, &m, m.NH), at_k = at(r, j, h / group, &m, m.NKV);
                     float dx = s * dq[at_q];
                     bool add = h % group != 0;
@@ -1161,12 +1161,11 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 //     o_r = A v_r                 for every row r, also the anchor's if a later layer needs it
 //
 // Changed: the anchor's q and k make the one map (M = 1); in standard each row's own do.
-// Kept:    Q0, K0 (one row), v, o of all rows; two floats a row of the one map.
+// Kept:    Q0, K0 (one row), v, o of all rows; stat of the one row.
 // Gradient: as standard, except that the map has R users, so dA_ij = sum_r g_ri.v_rj and
 //          c_i = sum_r g_ri.o_ri. It flows through Q0, K0 into the anchor's row and down its
 //          blocks: the only way to Wq and Wk. The random input, N(0, 0.02^2), is never trained.
-// Cost:    (1 + R) T^2 C forward, (3 + 2 R) T^2 C backward: one map instead of R; and one more row
-//          in the blocks.
+// Cost:    (1 + R) T^2 C forward, (3 + 2 R) T^2 C backward: one map, not R; blocks have a row more.
 //
 // Its mixer is standard's, called with M = 1. (In the backward pass a thread takes a whole
 // key/value head of the one map, so no more threads than such heads have work.)
@@ -1198,7 +1197,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 //     q = RMSNorm_l(e) Wq + bq,  k = RMSNorm_l(e) Wk + bk;  v from the hidden state
 //     then as standard            e: the first block's input; RMSNorm_l: layer l's own norm
 //
-// Changed: the rows that Wq and Wk project: the normed e, by layer l's own norm (raw, their std of
+// Changed: the input of Wq and Wk: the normed e, by layer l's own norm (raw, its std of
 //          0.02 would make the first scores 2500 times smaller). In layer 1 e is h: standard.
 // Kept:    as standard; e is the first layer's input and is kept anyway.
 // Gradient: as standard, but that of q and k goes to e: every layer adds to the embedding's
@@ -1270,7 +1269,7 @@ static const struct { const char *name, *stays; } layouts[LAYOUTS] = {
     [EVEN] = {"even", "every even layer"},
     [ODD] = {"odd", "every odd layer"},
     [TOP] = {"top", "the lower half, l <= n/2"},
-    [MIDDLE] = {"middle", "l <= n/4 and l > 3n/4"},
+    [MIDDLE] = {"middle", "l <= n/4 or l > 3n/4"},
     [BOTTOM] = {"bottom", "the upper half, l > n/2"},
     [QUARTER] = {"25", "every fourth layer"},
     [FIRST] = {"first", "layer 1"},
@@ -1309,7 +1308,7 @@ typedef struct {
 typedef struct {
     Tensor *w, *b;              // (H*dh,C) (H*dh), H = NH for q, NKV for k
     Tensor *gain;               // (dh) QK-norm's; NULL without --qk-norm and in mlp
-    float *raw, *out;           // (M,T,H,dh) raw: before QK-norm; out: after RoPE; one if no gain
+    float *raw, *out;           // (M,T,H,dh) before QK-norm; after RoPE. No gain: one array
 } Projection;
 
 typedef struct {
@@ -1336,18 +1335,18 @@ typedef struct {
     Tensor *embed, *norm, *head;    // (V,C) (C) (V,C); tied: head == embed
     Layer *layer;               // one a block, and one more whose h is `final`
     bool frozen;                // no gradients and moments: set before model_allocate()
-    float *store;               // all values, gradients and moments
+    float *store;               // all values, then all gradients, all m, all v
     size_t parameters;
     QKSource anchor_kind[2];    // of anchors 0 and 1; a model has at most one of each kind
-    float *eps;                 // (T,C) rndembqk's fixed random input, not a parameter
+    float *anchor_input;        // (T,C) rndembqk's fixed random input, not a parameter
     int *anchor_tokens;         // (T) fixedseqqk's fixed text
     // activations
     float *activations;
     size_t activation_bytes, kept_bytes, mixer_bytes;
     float *final;               // (B,T,C) the last block's output
-    float *angles;              // (T,dh/2,2) RoPE: cosine, sine
-    float *n, *dn, *dres;       // (Rmax,T,C) normed rows, their gradient, the residual stream's
-    float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: normed rows e, their gradient, e's
+    float *cos_sin;             // (T,dh/2,2) RoPE: cosine, sine
+    float *n, *dn, *dres;       // (Rmax,T,C) normed rows; gradients of n, of the residual stream
+    float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: RMSNorm(e); gradients of ne, of e
     float *dq, *dk, *dv, *du;   // (Rmax,T,C) gradients of q, k, v and u; du in dv's memory
     float *g;                   // (Rmax,T,C) gradient of the mixer's output o
     float *dprenorm;            // (Rmax,T,C) of q or k before QK-norm
@@ -1369,7 +1368,7 @@ static int rows_in(const Model *m, int b, int l) {
     return m->skip == SKIP_NONE ? b + m->layer[l].anchor_rows : b;
 }
 
-// Numbers the anchors from the last layer down: the anchor that is used longest comes first, so the
+// Numbers the anchors from the last layer down: the anchor that the latest layer uses is 0. So the
 // rows that enter a block are always the first of those that enter the block before it.
 static void find_anchors(Model *m) {
     int count = 0;
@@ -1391,7 +1390,7 @@ static bool uses(const Config *c, QKSource source) {
     return false;
 }
 
-// The registry. Layers count from 0 here, as in Hugging Face's names; l = -1: of no layer.
+// The registry. In code layers count from 0, as in Hugging Face's names; l = -1: of no layer.
 static Tensor *add_tensor(Model *m, Role role, int nrows, int ncols, int l, const char *name) {
     Tensor *t = &m->tensors[m->ntensors++];
     t->role = role, t->rows = nrows, t->cols = ncols, t->size = (size_t)nrows * ncols;
@@ -1429,8 +1428,8 @@ static void declare_tensors(Model *m) {
     m->head = c->untied ? add_tensor(m, MATRIX, c->vocab, C, -1, "lm_head.weight") : m->embed;
 }
 
-// All activations are pieces of one block of memory. carve() runs twice: first without a block, to
-// add up the sizes, then to assign the pieces.
+// All activations are slices of one allocation. carve() runs twice: first without memory, to add up
+// the sizes, then to assign the slices.
 typedef struct { char *base; size_t used; } Arena;
 
 static float *take(Arena *a, size_t floats) {
@@ -1471,16 +1470,16 @@ static void carve(Model *m, Arena *a) {
     m->act = take(a, hidden), m->dact = take(a, hidden);
     m->dgate = take(a, hidden), m->dup = take(a, hidden);
     m->r = take(a, most * T * NH);
-    m->angles = take(a, T * C / NH);
+    m->cos_sin = take(a, T * C / NH);
     m->losses = take(a, c->batch * T);
     m->logits = take(a, (size_t)m->chunk * c->vocab);
-    m->eps = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
+    m->anchor_input = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
 }
 
 // The scratch of sections 2 and 4, in floats, for the largest batch and length of a configuration.
 typedef struct {
     size_t threads, panels, heads;      // panels of all threads together, heads of one packed array
-    size_t map, side;           // of each thread; map also has room for nonapprox's one vector (dh)
+    size_t map, packed;         // of each thread; map also has room for nonapprox's one vector (dh)
 } Scratch;
 
 static Scratch scratch_floats(const Config *c) {
@@ -1493,7 +1492,7 @@ static Scratch scratch_floats(const Config *c) {
 
 static size_t work_bytes(const Config *c) {
     Scratch s = scratch_floats(c);
-    return (s.panels + HEADS * s.heads + s.threads * (2 * s.map + s.side)) * sizeof(float);
+    return (s.panels + HEADS * s.heads + s.threads * (2 * s.map + s.packed)) * sizeof(float);
 }
 
 static void make_work(const Config *c) {
@@ -1505,12 +1504,12 @@ static void make_work(const Config *c) {
     for (size_t t = 0; t < s.threads; t++) {
         work[t].map = allocate(s.map * sizeof(float), "a block of the map");
         work[t].dmap = allocate(s.map * sizeof(float), "a block of its gradient");
-        work[t].side = allocate(s.side * sizeof(float), "rows of a block");
+        work[t].packed = allocate(s.packed * sizeof(float), "rows of a block");
     }
 }
 
 static void free_work(int nt) {
-    for (int t = 0; t < nt; t++) free(work[t].map), free(work[t].dmap), free(work[t].side);
+    for (int t = 0; t < nt; t++) free(work[t].map), free(work[t].dmap), free(work[t].packed);
     for (int i = 0; i < HEADS; i++) free(packed_heads[i]);
     free(panels), free(work);
     work = NULL;
@@ -1559,13 +1558,13 @@ static void model_allocate(Model *m, uint64_t seed) {
     rng = random_stream(seed, STREAM_ANCHOR);
     if (uses(c, QK_RANDOM_ANCHOR))
         for (size_t e = 0; e < (size_t)c->seq * c->dim; e++)
-            m->eps[e] = (float)(0.02 * random_normal(&rng));
+            m->anchor_input[e] = (float)(0.02 * random_normal(&rng));
     int dh = c->dim / c->heads;
     for (int t = 0; t < c->seq; t++) {
         for (int a = 0; a < dh / 2; a++) {
             double angle = t * pow(c->rope_base, -2.0 * a / dh);
-            m->angles[(size_t)t * dh + 2 * a] = (float)cos(angle);
-            m->angles[(size_t)t * dh + 2 * a + 1] = (float)sin(angle);
+            m->cos_sin[(size_t)t * dh + 2 * a] = (float)cos(angle);
+            m->cos_sin[(size_t)t * dh + 2 * a + 1] = (float)sin(angle);
         }
     }
 }
@@ -1596,12 +1595,12 @@ static void project_backward(float *dx, Tensor *w, Tensor *b, const float *dy, c
     linear_backward(dx, w->g, b ? b->g : NULL, dy, x, w->w, N, w->cols, w->rows, add);
 }
 
-// The rows (M,T,C) from which layer l projects q and k: in staticembqk the embeddings', else the
-// hidden rows, all of them or the anchor's. Their gradients lie at the same place of other arrays.
-static float *qk_rows(const Model *m, int l, float *hidden, float *embeddings) {
+// The rows (M,T,C) that layer l's Wq and Wk project: in staticembqk those of ne, else those of n,
+// all or only the anchor's. With dn and dne for n and ne it finds the place of their gradient.
+static float *qk_rows(const Model *m, int l, float *n, float *ne) {
     int a = m->layer[l].anchor;
-    if (variants[m->c.kind[l]].source == QK_STATIC) return embeddings;
-    return a < 0 ? hidden : hidden + ((size_t)m->b + a) * m->T * m->c.dim;
+    if (variants[m->c.kind[l]].source == QK_STATIC) return ne;
+    return a < 0 ? n : n + ((size_t)m->b + a) * m->T * m->c.dim;
 }
 
 // Computes layer l's q, or k: project n (staticembqk: ne), then QK-norm, then RoPE.
@@ -1611,7 +1610,7 @@ static void qk_forward(const Model *m, int l, const Projection *p) {
     size_t N = (size_t)mix.M * mix.T;
     project_forward(p->raw, qk_rows(m, l, m->n, m->ne), p->w, p->b, N);
     if (p->gain) rmsnorm_forward(p->out, p->raw, p->gain->w, N * H, mix.dh);    // head by head
-    if (variants[m->c.kind[l]].rotates) rope(p->out, m->angles, 1, mix.M, mix.T, H, mix.dh);
+    if (variants[m->c.kind[l]].rotates) rope(p->out, m->cos_sin, 1, mix.M, mix.T, H, mix.dh);
 }
 
 // d, the gradient of p->out, is overwritten. add: the gradient of the rows is increased, not set.
@@ -1619,7 +1618,7 @@ static void qk_backward(const Model *m, int l, const Projection *p, float *d, bo
     Mix mix = mix_shape(m, l);
     int H = p->w->rows / mix.dh;
     size_t N = (size_t)mix.M * mix.T;
-    if (variants[m->c.kind[l]].rotates) rope(d, m->angles, -1, mix.M, mix.T, H, mix.dh);
+    if (variants[m->c.kind[l]].rotates) rope(d, m->cos_sin, -1, mix.M, mix.T, H, mix.dh);
     if (p->gain) {
         memset(m->dprenorm, 0, N * p->w->rows * sizeof(float));
         rmsnorm_backward(m->dprenorm, p->gain->g, d, p->raw, p->gain->w, m->r, N * H, mix.dh);
@@ -1645,7 +1644,7 @@ static void block_forward(Model *m, int l) {
     if (skip == SKIP_MIXERS) {
         memcpy(L->mid, L->h, N * C * sizeof(float));
     } else {
-        // n = RMSNorm(h);  q = n Wq, k = n Wk, in staticembqk ne Wq, ne Wk, ne = RMSNorm(e)
+        // n = RMSNorm(h);  q = n Wq, k = n Wk; in staticembqk from ne = RMSNorm(e) instead of n
         rmsnorm_forward(m->n, L->h, L->norm1->w, Nin, C);
         if (variant->source == QK_STATIC)
             rmsnorm_forward(m->ne, m->layer[0].h, L->norm1->w, N, C);
@@ -1679,8 +1678,8 @@ static void block_backward(Model *m, int l) {
     const Variant *variant = &variants[kind];
     Mix mix = mix_shape(m, l);
     size_t Nin = (size_t)rows_in(m, m->b, l) * m->T, N = (size_t)mix.R * m->T;
-    bool embeddings = variant->source == QK_STATIC;
-    // in the forward this was out = mid + act Wdown, act = SiLU(gate) * up, so now
+    bool is_static = variant->source == QK_STATIC;
+    // forward: out = mid + act Wdown, act = SiLU(gate) * up; backward:
     swiglu_forward(m->act, L->gate, L->up, N, F);
     project_backward(m->dact, L->wdown, NULL, m->dres, m->act, N, false);
     swiglu_backward(m->dgate, m->dup, m->dact, L->gate, L->up, N, F);
@@ -1703,12 +1702,12 @@ static void block_backward(Model *m, int l) {
         variant->backward(m->dq, m->dk, m->dv, m->g, L->o, L->stat, L->q.out, L->k.out, L->v, mix);
         project_backward(m->dn, L->wv, L->bv, m->dv, m->n, N, false);
     }
-    // q = n Wq, k = n Wk, in staticembqk ne Wq, ne Wk. dn may hold v's part already: v = n Wv
-    if (embeddings) rmsnorm_forward(m->ne, m->layer[0].h, L->norm1->w, N, C);
-    qk_backward(m, l, &L->q, m->dq, !embeddings && kind != MLP);
+    // q = n Wq, k = n Wk; in staticembqk from ne instead of n. dn may hold v's part already
+    if (is_static) rmsnorm_forward(m->ne, m->layer[0].h, L->norm1->w, N, C);
+    qk_backward(m, l, &L->q, m->dq, !is_static && kind != MLP);
     qk_backward(m, l, &L->k, m->dk, true);
     // n = RMSNorm(h), ne = RMSNorm(e): one gain, used twice
-    if (embeddings)
+    if (is_static)
         rmsnorm_backward(m->de, L->norm1->g, m->dne, m->layer[0].h, L->norm1->w, m->r, N, C);
     rmsnorm_backward(m->dres, L->norm1->g, m->dn, L->h, L->norm1->w, m->r, Nin, C);
 }
@@ -1724,7 +1723,7 @@ static void model_forward(Model *m, const int *tokens, int b, int T) {
     embedding_forward(h, tokens, m->embed->w, N, c->dim);
     for (int a = 0; a < rows_in(m, b, 0) - b; a++) {
         float *to = h + (b + a) * row;
-        if (m->anchor_kind[a] == QK_RANDOM_ANCHOR) memcpy(to, m->eps, row * sizeof(float));
+        if (m->anchor_kind[a] == QK_RANDOM_ANCHOR) memcpy(to, m->anchor_input, row * sizeof(float));
         else embedding_forward(to, m->anchor_tokens, m->embed->w, T, c->dim);
     }
     for (int l = 0; l < c->layers; l++) block_forward(m, l);
@@ -1741,12 +1740,12 @@ static double head_pass(Model *m, const int *targets, bool backward) {
     for (size_t n = 0; n < N; n++) m->scored += targets[n] >= 0;
     rmsnorm_forward(m->n, m->final, m->norm->w, N, C);
     for (size_t n0 = 0; n0 < N; n0 += m->chunk) {
-        size_t n = N - n0 < (size_t)m->chunk ? N - n0 : (size_t)m->chunk;
-        project_forward(m->logits, m->n + n0 * C, m->head, NULL, n);
-        crossentropy_forward(m->losses + n0, m->right + n0, m->logits, targets + n0, n, V);
+        size_t count = N - n0 < (size_t)m->chunk ? N - n0 : (size_t)m->chunk;
+        project_forward(m->logits, m->n + n0 * C, m->head, NULL, count);
+        crossentropy_forward(m->losses + n0, m->right + n0, m->logits, targets + n0, count, V);
         if (!backward) continue;
-        crossentropy_backward(m->logits, targets + n0, m->scored, n, V);
-        project_backward(m->dn + n0 * C, m->head, NULL, m->logits, m->n + n0 * C, n, false);
+        crossentropy_backward(m->logits, targets + n0, m->scored, count, V);
+        project_backward(m->dn + n0 * C, m->head, NULL, m->logits, m->n + n0 * C, count, false);
     }
     if (backward) {
         memset(m->dres, 0, N * C * sizeof(float));
@@ -1759,7 +1758,7 @@ static double head_pass(Model *m, const int *targets, bool backward) {
 
 static double model_loss(Model *m, const int *targets) { return head_pass(m, targets, false); }
 
-// Adds the gradient of the mean loss to every tensor's g and returns the loss. After model_forward.
+// Adds the gradient of the mean loss to every tensor's g; returns the loss. Needs model_forward().
 static double model_backward(Model *m, const int *targets) {
     int C = m->c.dim, R = rows_in(m, m->b, 0);
     size_t row = (size_t)m->T * C, static_floats = uses(&m->c, QK_STATIC) ? R * row : 0;
@@ -1778,7 +1777,7 @@ static double model_backward(Model *m, const int *targets) {
 // 7  AdamW
 // ------------------------------------------------------------------------------------------------
 
-// Linear warm-up, then half a cosine from lr down to min_lr. step counts from 0.
+// Linear warm-up, then half a cosine from lr down to min_lr. step counts from 0: adamw's t - 1.
 static double learning_rate(int step, int steps, int warmup, double lr, double min_lr) {
     if (step < warmup) return lr * (step + 1) / warmup;
     double done = (double)(step - warmup) / (steps > warmup ? steps - warmup : 1);
@@ -1787,7 +1786,7 @@ static double learning_rate(int step, int steps, int warmup, double lr, double m
 
 enum { SLICE = 1 << 14 };       // elements that one thread takes at a time
 
-// sum_e x_e^2 in double: one sum a SLICE, the slices' sums in order, for any number of threads.
+// sum_e x_e^2 in double, the same for any number of threads: each SLICE is summed, then their sums.
 static double sum_of_squares(const float *x, size_t n) {
     size_t slices = (n + SLICE - 1) / SLICE;
     double *part = allocate(slices * sizeof *part, "partial sums"), sum = 0;
@@ -1805,8 +1804,8 @@ static double sum_of_squares(const float *x, size_t n) {
     return sum;
 }
 
-// The norm of the whole gradient. A gradient that is not finite ends the run, because the update
-// would ruin every weight.
+// The norm of the whole gradient; the tensors' g lie one after another, from tensors[0].g on. If it
+// is not finite the run ends, because the update would ruin every weight.
 static double gradient_norm(const Model *m, int step, double loss) {
     double sum = sum_of_squares(m->tensors[0].g, m->parameters);
     if (isfinite(sum) && isfinite(loss)) return sqrt(sum);
@@ -1823,7 +1822,7 @@ static double gradient_norm(const Model *m, int step, double loss) {
 typedef struct { double beta1, beta2, eps, decay, clip; } AdamW;
 
 // Step t = 1, 2, .. (Loshchilov and Hutter 2019). If the norm of the gradient g exceeds clip, g is
-// first scaled down to that norm; clip 0: never. Then
+// first multiplied by clip / norm (clip 0: never). Then
 //   m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
 //   w -= lr (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + decay w)       decay on matrices only
 static void adamw(Model *m, const AdamW *a, int t, double lr, double norm) {
@@ -2505,7 +2504,8 @@ static Entry entry(const Model *m, bool optimizer, int i) {
                        t->size * sizeof(float), (float *[]){t->w, t->m, t->v}[which]};
     }
     if (!optimizer && i == n && random)
-        return (Entry){"", "anchor.embeds", number, T, C, (size_t)T * C * sizeof(float), m->eps};
+        return (Entry){"", "anchor.embeds", number, T, C, (size_t)T * C * sizeof(float),
+                       m->anchor_input};
     if (!optimizer && i == n + random && text)
         return (Entry){"", "anchor.tokens", "I32", 0, T, T * sizeof(int), m->anchor_tokens};
     return (Entry){.bytes = 0};

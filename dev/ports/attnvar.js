@@ -267,8 +267,8 @@ function nonapproxForward(q, k, v, m) {
     return o;
 }
 
-// P_j = g_j + b_{j+1} P_{j+1};  h_j = P_j.(v_j - o_{j-1});  dv_j = a_j P_j;
-// dx_j = a_j (b_j h_j + E_j);  E_{j-1} = b_j (E_j - a_j h_j)
+// P_j = g_j + b_{j+1} P_{j+1};  da_j = P_j.(v_j - o_{j-1});  dv_j = a_j P_j;
+// dx_j = a_j (b_j da_j + E_j);  E_{j-1} = b_j (E_j - a_j da_j)
 function nonapproxBackward(g, o, q, k, v, m) {
     const dq = zeros(q.length), dk = zeros(k.length), dv = zeros(v.length), dh = m.dh;
     for (let r = 0; r < m.R; r++)
@@ -278,11 +278,11 @@ function nonapproxBackward(g, o, q, k, v, m) {
             for (let j = m.T - 1; j >= 0; j--) {
                 const qj = at(r, j, h, m, m.NH), kj = at(r, j, kv, m, m.NKV);   // g as q, v as k
                 P = P.map((Pc, c) => g[qj + c] + (j + 1 < m.T ? b[j + 1] * Pc : 0));
-                let hj = dot(P, 0, v, kj, dh);
-                if (j > 0) hj -= dot(P, 0, o, at(r, j - 1, h, m, m.NH), dh);
+                let da = dot(P, 0, v, kj, dh);
+                if (j > 0) da -= dot(P, 0, o, at(r, j - 1, h, m, m.NH), dh);
                 addScaled(dv, kj, a[j], P, 0, dh);
-                const dx = a[j] * (b[j] * hj + E) / Math.sqrt(dh);
-                E = b[j] * (E - a[j] * hj);
+                const dx = a[j] * (b[j] * da + E) / Math.sqrt(dh);
+                E = b[j] * (E - a[j] * da);
                 for (let c = 0; c < dh; c++) {
                     dq[qj + c] += dx * k[kj + c] * siluSlope(q[qj + c]);
                     dk[kj + c] += dx * silu(q[qj + c]);

@@ -343,8 +343,8 @@ def nonapprox_backward(g, o, stat, q, k, v, m):
             for j in reversed(range(m.T)):
                 a, b = stat[r, h][j]
                 P = [x + b_next * y for x, y in zip(gh[j], P)]
-                hj = dot(P, vh[j]) - dot(P, oh[j - 1] if j else nothing)
-                dx, E, b_next = a * (b * hj + E), b * (E - a * hj), b
+                da = dot(P, vh[j]) - dot(P, oh[j - 1] if j else nothing)
+                dx, E, b_next = a * (b * da + E), b * (E - a * da), b
                 sg = [sigmoid(x) for x in qh[j]]
                 du = [s * dx * y for y in kh[j]]
                 dqs.append([d * p * (1 + x * (1 - p)) for d, x, p in zip(du, qh[j], sg)])

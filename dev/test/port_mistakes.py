@@ -89,8 +89,8 @@ MISTAKES = [
      "mixers.nonapprox"),
     ("nonapprox's P takes b_j, not b_{j+1}", "P = [x + b_next * y", "P = [x + b * y",
      "mixers.nonapprox"),
-    ("nonapprox forgets that a score moves later gates", "a * (b * hj + E), b * (E",
-     "a * (b * hj), "
+    ("nonapprox forgets that a score moves later gates", "a * (b * da + E), b * (E",
+     "a * (b * da), "
      "b * (E", "mixers.nonapprox"),
     ("one map for all: c is that of one row", "c = sum(dot(gu[i], ou[i]) for gu, ou in zip(gs, "
      "outs))", "c = dot(gs[0][i], outs[0][i])", "mixers.rndembqk"),

@@ -52,7 +52,7 @@ static void open_model(Model *m, const Config *c, uint64_t seed) {
             t->w[e] = (t->role == GAIN) + std * random_normal(&seed);
     }
     if (uses(c, QK_RANDOM_ANCHOR))
-        for (size_t e = 0; e < (size_t)c->seq * c->dim; e++) m->eps[e] = random_normal(&seed);
+        for (size_t e = 0; e < (size_t)c->seq * c->dim; e++) m->anchor_input[e] = random_normal(&seed);
     for (int t = 0; t < c->seq; t++) m->anchor_tokens[t] = (int)(random_u64(&seed) % c->vocab);
 }
 
