@@ -2272,7 +2272,7 @@ static void set_option(Settings *s, const Option *o, const char *text, const cha
     void *at = (char *)s + o->offset;
     char *end;
     double x = strtod(text, &end);
-    bool ok = end != text && !*end && x >= o->low && x <= o->high;
+    bool ok = end != text && !*end && !strpbrk(text, "xX") && x >= o->low && x <= o->high;
     if (o->type >= TEXT) *(const char **)at = text;
     else if (o->type == SEED) {
         s->seed = strtoull(text, &end, 10);
@@ -2314,7 +2314,7 @@ static Settings defaults(void) {
         .c = {.rope_base = 10000}, .min_lr = -1, .warmup = -1, .sample = -1, .pairs = 8,
         .accumulate = 1, .eval_every = 200, .eval_batches = 4, .log_every = 50, .save_every = 200,
         .adamw = {.beta1 = 0.9, .eps = 1e-8, .decay = 0.1, .clip = 1}, .seed = 1,
-        .threads = omp_get_max_threads(),
+        .threads = min_int(omp_get_max_threads(), 1024),
     };
 }
 

@@ -96,6 +96,8 @@ refuse "a vocabulary of 255 (--vocab, or the checkpoint's): bytes need 256" -- -
 refuse "--lr 'fast'" "number from 0 to 1000" -- --lr fast
 refuse "--lr 'nan'" "number from 0" -- --lr nan
 refuse "--lr 'inf'" "number from 0" -- --lr inf
+refuse "--lr '0x1p-9'" "number from 0" -- --lr 0x1p-9
+refuse "--steps '0x5'" "whole number" -- --steps 0x5
 refuse "--lr '-1e-3'" "number from 0" -- --lr -1e-3
 refuse "--beta2 '1'" "0.999999" -- --beta2 1
 refuse "--rope-base '0.5'" "number from 1" -- --rope-base 0.5

@@ -373,7 +373,8 @@ static int write_maps(const Model *m, const Options *o) {
     int T = m->T, files = 0;
     double *map = allocate((size_t)T * T * sizeof *map, "a map");
     if (mkdir(o->maps, 0777) != 0 && errno != EEXIST)
-        fail("--maps %s: cannot make the folder: %s", o->maps, strerror(errno));
+        fail("--maps %s: cannot make the folder: %s: make those above it, or give another --maps",
+             o->maps, strerror(errno));
     for (int pass = 0; pass < 2; pass++) {                      // first look, then write
         for (int l = 0; l < m->c.layers; l++) {
             for (int h = 0; h < m->c.heads && m->c.kind[l] != MLP; h++) {

@@ -68,7 +68,7 @@ static void set_arg(const Arg *a, const char *text) {
     if (a->type == NUMBER) {
         char *end;
         double x = strtod(text, &end);
-        if (end == text || *end || !(x >= a->low && x <= a->high))
+        if (end == text || *end || strpbrk(text, "xX") || !(x >= a->low && x <= a->high))
             fail("--%s '%s': expected a number from %g to %g", a->name, text, a->low, a->high);
         *(double *)a->value = x;
     }
