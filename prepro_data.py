@@ -114,8 +114,7 @@ def unpack(raw: bytes, code: str, path: str) -> array:
 
 
 def read_integers(path: str, form: str = "") -> Tuple[str, array]:
-    """The ids in a NumPy array or in a file without a header, and their type: `form`, or if that is
-    empty a guess. The high halves of wide ids are below 16."""
+    """The ids in a NumPy array or in a file without a header, and their type: form, or a guess."""
     raw = read_file(path, "npy" if form in ("", "npy") else "")
     if form == "npy" or re.match(KINDS["npy"][0], raw):
         header = NPY.match(raw)
@@ -126,7 +125,7 @@ def read_integers(path: str, form: str = "") -> Tuple[str, array]:
         return "npy", ids
     expect(not re.fullmatch(rb"[\t-\r -~\x80-\xff]{32,}", raw), path, raw[:30], "token ids; if "
            "it is a text: python3 prepro_data.py text --help")
-    words = unpack(raw, "H", path)
+    words = unpack(raw, "H", path)      # the high halves of wide ids are below 16
     likely = "uint32" if len(words) % 4 or any(words[2::4] + words[3::4]) else "int64"
     likely = "uint16" if max(words[1::2], default=16) >= 16 else likely
     sure = len(words) > 16 and (max(words[::2]) >= 16 or not any(words[1::2]))
@@ -138,8 +137,7 @@ def read_integers(path: str, form: str = "") -> Tuple[str, array]:
 
 
 def write_files(files: Dict[str, tuple], force: bool) -> None:
-    """Writes {path: (magic, version, count, longest, integers)}: all under temporary names, then
-    renames them all, so that an error or a full disk leaves every older file as it was."""
+    """Writes {path: (magic, version, count, longest, integers)}: all or, if one fails, none."""
     for path in files:
         if os.path.exists(path) and not (force and os.path.isfile(path)):
             fail(f"{path} exists; choose another --out, or overwrite a file with --force")
@@ -161,8 +159,7 @@ def write_files(files: Dict[str, tuple], force: bool) -> None:
         print(f"wrote {path}: {count} {FORMATS[magic][1]}, {os.path.getsize(path)} bytes")
 
 
-# --clean: what to replace, in this order. Project Gutenberg's books stand between lines such as
-# "*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***" (a long title wraps) and "*** END OF ...".
+# --clean: what to replace, in this order. Project Gutenberg's books stand between two such lines.
 CLEAN = (
     (rb"\A\xef\xbb\xbf", b""),          # byte-order mark
     (rb"\r\n?", b"\n"),
@@ -201,16 +198,20 @@ def run_shards(args: Any) -> None:
            "tokens for training and for validation; --val-fraction 0 does without the latter")
     largest = max(itertools.chain(train, val))
     vocab = args.vocab or largest + 1
+    expect(vocab <= VOCAB_MAX, "--vocab", vocab, f"at most {VOCAB_MAX}")
     expect_ids([largest], vocab, where)
     kind = (20240520, 1) if vocab <= UINT16_MAX + 1 else (20240801, 7)
-    shards = [("data", f"train_{number:03d}.bin", train[at:at + args.shard_tokens])
-              for number, at in enumerate(range(0, len(train), args.shard_tokens))]
-    files, command = {}, "train with: ./train_attnvar"
-    for option, name, ids in shards + [("val", "val_000.bin", val)] * bool(val):
-        path = os.path.join(args.out, name)
-        files[path] = (*kind, len(ids), 0, ids)
-        command += f" --{option} {shlex.quote(path)}"
-    write_files(files, args.force)
+    files = {os.path.join(args.out, f"train_{number:03d}.bin"): train[at:at + args.shard_tokens]
+             for number, at in enumerate(range(0, len(train), args.shard_tokens))}
+    expect(len(files) <= 256, "--shard-tokens", args.shard_tokens,
+           f"{-(-len(train) // 256)} or more, since train_attnvar reads at most 256 files")
+    command = "train with: ./train_attnvar --data " + " ".join(map(shlex.quote, files))
+    files.update({os.path.join(args.out, "val_000.bin"): val} if val else {})
+    command += f" --val {shlex.quote(list(files)[-1])}" * bool(val)
+    write_files({path: (*kind, len(ids), 0, ids) for path, ids in files.items()}, args.force)
+    for name in set(os.listdir(args.out)) - set(map(os.path.basename, files)) if args.force else ():
+        if re.fullmatch(r"train_\d{3}\.bin|val_000\.bin", name):     # of an earlier run
+            os.remove(os.path.join(args.out, name))
     print(command + (f" --vocab {args.vocab}" if args.vocab else ""))
 
 
@@ -309,8 +310,7 @@ def main() -> None:
     whole, command, option = parser(__doc__)
     text = command("text", run_shards, "texts to byte shards", "+", "folder of shards")
     tokens = command("tokens", run_shards, "token ids to shards", "+", "folder of shards")
-    text.set_defaults(form="text", vocab=256)
-    tokens.set_defaults(clean=False)
+    text.set_defaults(form="text", vocab=256), tokens.set_defaults(clean=False)
     for holder in text, tokens:
         holder.add_argument("--val", metavar="FILE", help="validation (default: FILE's last part)")
         option(holder, "--val-fraction", 0.1, "the size of that part; 0 for no validation")

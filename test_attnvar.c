@@ -2335,7 +2335,7 @@ static void test_settings(void) {
     char *words[] = {"x", "--size", "small", "--steps", "400", "--lr", "0.02", "--seed", "9",
                      "--layout", "NSNSNS", "--data", "some", "--threads", "1"};
     Settings s;
-    settings(&s, 15, words);
+    parse(15, words), settings(&s);
     bool ok = s.c.dim == 128 && s.c.layers == 6 && s.c.ffn == 384 && s.c.seq == 256 && s.c.batch == 16
            && s.c.kv_heads == 4 && fabs(rate_of(&s, 0) - 1e-3) + fabs(rate_of(&s, 20) - 0.02) + fabs(rate_of(&s, 400) - 2e-3) < 1e-16 && s.seed == 9 && !s.val
            && !strcmp(s.data, "some") && s.adamw.beta2 == 0.99 && s.c.kind[0] == NONAPPROX && s.c.kind[5] == STANDARD;
@@ -2349,7 +2349,7 @@ static void test_settings(void) {
            && of.c.ffn == want[i][3] && of.c.seq == want[i][4];
     }
     char *recall[] = {"x", "--data", "recall"};
-    settings(&s, 3, recall);
+    parse(3, recall), settings(&s);
     ok &= s.c.dim == 64 && s.c.layers == 2 && s.c.heads == 1 && s.c.seq == 48 && s.c.batch == 64;
     char number[32];
     for (const Option *o = options; o < options + OPTIONS; o++) {      // as text and back
@@ -2428,7 +2428,7 @@ static void test_accumulate(void) {
                              "--batch", way ? "2" : "6", "--accumulate", way ? "3" : "1",
                              "--data", recall ? "recall" : "dev/data/austen_val.txt"};
             Settings s;
-            settings(&s, sizeof words / sizeof *words, words);
+            parse(sizeof words / sizeof *words, words), settings(&s);
             static Data data, val;
             Model m;
             open_data(&s, &data, &val);
@@ -2470,7 +2470,7 @@ static void test_train(void) {
                      "--ffn", "24", "--seq", "12", "--batch", "3", "--steps", "9", "--eval-every", "4", "--seed",
                      "5", "--warmup", "3", "--out", folder, "--threads", "1", "--anchor", text, "--eval-batches", "2"};
     Settings s;
-    settings(&s, sizeof words / sizeof *words, words);
+    parse(sizeof words / sizeof *words, words), settings(&s);
     static Data data, val;
     Model m;
     double losses[9], norms[9];

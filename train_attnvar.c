@@ -1909,8 +1909,9 @@ static void text_add(Text *t, const char *format, ...) {
 // A path as a shell takes it, for the commands in messages.
 static const char *quoted(const char *path) {
     Text t = {0};
-    if (!strpbrk(path, " \t\n\"'\\`$&|;<>()*?[]{}~#!")) return path;
-    for (text_add(&t, "'"); *path; path++) text_add(&t, *path == '\'' ? "'\\''" : "%c", *path);
+    if (*path != '-' && !strpbrk(path, " \t\n\"'\\`$&|;<>()*?[]{}~#!")) return path;
+    text_add(&t, *path == '-' ? "'./" : "'");           // lest it be taken for an option
+    for (; *path; path++) text_add(&t, *path == '\'' ? "'\\''" : "%c", *path);
     text_add(&t, "'");
     return t.s;
 }
@@ -1945,7 +1946,7 @@ static void shard_open(Shard *s, const char *path, const char *option) {
              found && !regular ? "is no regular file" : strerror(errno), option);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
-    if (got > 0 && !tokens && ending && strcmp(ending, ".bin") == 0)
+    if (got > 0 && !tokens && header[0] != MAGIC_CHOICES && ending && !strcmp(ending, ".bin"))
         fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
              "nanoGPT's uint16, run: python3 prepro_data.py tokens %s --from nanogpt --out DIR; "
              "else --from uint32 or int64", path, MAGIC_16, MAGIC_32, header[0], quoted(path));
@@ -1976,7 +1977,8 @@ static void data_open(Data *d, const char *files, const char *option) {
     char *line = strcpy(allocate(strlen(files) + 1, "names"), files);
     *d = (Data){0};
     for (char *next; line; line = next) {
-        if (d->shards == MAX_FILES) fail("%s: more than %d files", option, MAX_FILES);
+        if (d->shards == MAX_FILES)
+            fail("%s: more than %d files: join some of them", option, MAX_FILES);
         next = strchr(line, '\n');
         if (next) *next++ = 0;
         Shard *s = &d->shard[d->shards++];
@@ -2012,8 +2014,8 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
             memcpy(&token, bytes + k * s->width, s->width);
             tokens[k] = token > INT_MAX ? INT_MAX : (int)token;
             if (d->vocab && tokens[k] >= d->vocab)
-                fail("%s: token %zu is %d, expected less than the vocabulary of %d: see --vocab",
-                     s->path, place + k, tokens[k], d->vocab);
+                fail("%s: token %zu is %u, expected less than the vocabulary of %d: see --vocab",
+                     s->path, place + k, (unsigned)token, d->vocab);
         }
     }
 }
@@ -2370,12 +2372,15 @@ static void parse(int argc, char **argv) {
         if (o->type == FLAG) value = "1";
         else if (value) value++;
         else if (++i < argc && strncmp(argv[i], "--", 2) != 0) value = argv[i];
-        if (!value || (o->type >= TEXT && !*value))
-            fail("--%s wants a value: run ./train_attnvar --help", o->name);
         if (o->type != LIST) t->n = 0;
-        text_add(t, t->n ? "\n%s" : "%s", value);
-        while (o->type == LIST && i + 1 < argc && *argv[i + 1] != '-')
-            text_add(t, "\n%s", argv[++i]);
+        do {
+            if (!value || (o->type >= TEXT && !*value))
+                fail("--%s wants a value: run ./train_attnvar --help", o->name);
+            if (o->type == LIST && strchr(value, '\n'))
+                fail("--%s: found a file's name with a line break: rename the file", o->name);
+            text_add(t, t->n ? "\n%s" : "%s", value);
+            value = i + 1 < argc && *argv[i + 1] != '-' ? argv[i + 1] : NULL;
+        } while (o->type == LIST && value && ++i);
     }
 }
 
@@ -2718,7 +2723,7 @@ static bool open_moments(Checkpoint *k, const char *dir) {
         free(own.s);
         return cut;
     }
-    fail("%s: model.safetensors and optim.safetensors are not of one save (step %d): start another "
+    fail("%s: no optim.safetensors of the same save as model.safetensors (step %d): start another "
          "run with --init %s", dir, k->state.step, quoted(dir));
 }
 
@@ -2737,8 +2742,8 @@ static void read_tensors(Checkpoint *k, const Model *m, bool optimizer) {
         if (!own.bytes) free(data);
     }
     if (crc != expected || fgetc(k->file) != EOF)
-        fail("%s: damaged or cut short: its tensors' checksum is %08x, expected %08x and then its "
-             "end", k->path.s, (unsigned)crc, (unsigned)expected);
+        fail("%s: damaged or cut short: its tensors' checksum is %08x, expected %08x%s", k->path.s,
+             (unsigned)crc, (unsigned)expected, crc == expected ? "; more bytes follow them" : "");
     for (int t = 0; t < m->c.seq; t++)
         if (m->anchor_tokens[t] < 0 || m->anchor_tokens[t] >= m->c.vocab)
             fail("%s: anchor token %d is %d, expected less than %d", k->path.s, t,
@@ -2755,6 +2760,7 @@ static void read_anchor(const Settings *s, const Data *train, int *tokens) {
         Data own;
         data_open(&own, s->anchor, "--anchor");
         own.vocab = s->c.vocab;
+        if (!train->pairs) expect_one_kind(&train->shard[0], &own.shard[0]);
         if (own.n < (size_t)T) fail("%s: %zu tokens, --seq needs %d", s->anchor, own.n, T);
         read_tokens(&own, 0, T, tokens);
         data_close(&own);
@@ -2861,9 +2867,9 @@ static FILE *open_log(const Settings *s, int step) {
     FILE *log = fopen(path.s, "a+b");
     if (!log) fail_write(s->out, LOG);
     for (rewind(log); fgets(line, sizeof line, log); end = ftello(log)) {
-        if (end == 0 && strncmp(line, columns, strlen(line)) != 0)
+        if (end == 0 && (!*line || strncmp(line, columns, strlen(line)) != 0))
             fail("%s: is not a log of this program: choose another folder", path.s);
-        if (s->force || !strchr(line, '\n') || (end > 0 && atoi(line) > step)) break;
+        if (!strchr(line, '\n') || (end > 0 && atoi(line) > step)) break;
     }
     if (fseeko(log, end, SEEK_SET) || ftruncate(fileno(log), end)) fail_write(s->out, LOG);
     if (end == 0) fputs(columns, log);
@@ -2936,7 +2942,8 @@ static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes,
         model_forward(m, tokens + total - seen, 1, seen);
         tokens[total] = draw(next_logits(m), m->c.vocab, temperature, &rng);
     }
-    for (int i = 0; i < total; i++) text_add(&drawn, bytes ? "%c" : "%d ", tokens[i]);
+    for (int i = 0; i < total; i++)                 // 0xff is in no UTF-8, so it shows as U+FFFD
+        text_add(&drawn, bytes ? "%c" : "%d ", bytes && tokens[i] > 255 ? 0xff : tokens[i]);
     text_utf8(&shown, drawn.s, drawn.n, false);
     printf("\nsample, temperature %.1f; its first %d tokens are the validation data's:\n%s\n",
            temperature, prompted, shown.s);
@@ -2965,14 +2972,12 @@ static const char *changes(const Settings *s) {
 }
 
 // All options: the defaults, over them those of the size, then what a checkpoint keeps, then what
-// the command line gives, then what follows from these.
-static void settings(Settings *s, int argc, char **argv) {
-    parse(argc, argv);
+// the parsed command line gives, then what follows from these.
+static void settings(Settings *s) {
     const char *size = given("size"), *data = given("data"), *init = given("init");
     bool resume = given("resume"), recall = data && strcmp(data, "recall") == 0;
     if (resume && (!given("out") || given("force") || init))
         fail("--resume needs --out DIR, and neither --force nor --init, which start another run");
-    if (resume && RANK == 0) lock_out(given("out"), false);
     Checkpoint *from = resume || init ? checkpoint_open(resume ? given("out") : init) : NULL;
     *s = resume ? from->s : defaults();
     if (!resume) {
@@ -3199,7 +3204,9 @@ int main(int argc, char **argv) {
     static Settings s;
     Model m;
     fill_closed();
-    settings(&s, argc, argv);
+    parse(argc, argv);
+    if (given("resume") && given("out") && RANK == 0) lock_out(given("out"), false);
+    settings(&s);
     open_data(&s, &data, &val);
     size_t windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
     model_plan(&m, &s.c);

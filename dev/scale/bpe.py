@@ -28,7 +28,10 @@ import sys
 from array import array
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Dict, List, NoReturn, Tuple
+from typing import Dict, List, Tuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from prepro_data import MARKS, fail, read_file     # noqa: E402
 
 Pair = Tuple[int, int]      # two neighbouring tokens
 # Python's \w and \s differ from those of other libraries, so each class is spelled out. From U+00C0
@@ -39,15 +42,12 @@ PATTERN = (f" ?[{LETTER}]+| ?[0-9]+| ?[^{SPACE}0-9{LETTER}]+|"
            f"[{SPACE}]+(?![^{SPACE}])|[{SPACE}]+")
 
 
-def fail(message: str) -> NoReturn:
-    """Reports an error of the user's: what was found, what is expected."""
-    print(f"bpe.py: error: {message}", file=sys.stderr)
-    sys.exit(1)
-
-
 def words_of(path: str):
     """The words of a file, as bytes."""
-    text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
+    raw = read_file(path)                           # refuses what is no text
+    if raw.startswith(tuple(MARKS)):
+        fail(f"{path}: is UTF-16 or UTF-32; expected UTF-8: iconv --help")
+    text = raw.decode("utf-8", "surrogateescape")
     return (word.group().encode("utf-8", "surrogateescape") for word in re.finditer(PATTERN, text))
 
 
@@ -138,7 +138,7 @@ def from_json(path: str) -> List[Pair]:
         if to_json(merges) != json.dumps(value, indent=0) + "\n":
             raise ValueError
         return merges
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         fail(f"{path}: another tokenizer or a damaged file; expected a tokenizer.json of bpe.py")
 
 
@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> None:
     own = [] if args.tokenizer else ["tokenizer.json", "tokens.txt"]
     stems = [os.path.splitext(os.path.basename(path))[0] for path in args.file + args.val]
     for path in args.file + args.val:
-        os.stat(path)                               # a missing file is noticed before the work
+        words_of(path)                              # a wrong file is noticed before the work
     made = [os.path.join(args.out, name) for name in own + [f"{s}_{vocab}.bin" for s in stems]]
     for path in made:
         if made.count(path) > 1 or os.path.exists(path) and not args.force:

@@ -86,7 +86,9 @@ int main(int argc, char **argv) {
         setvbuf(stderr, NULL, _IOFBF, 1 << 16);         // so messages appear after leave()
     }
     atexit(leave);
-    settings(&s, argc, argv);
+    parse(argc, argv);
+    if (given("resume") && given("out") && rank == 0) lock_out(given("out"), false);
+    settings(&s);
     if (ranks > s.c.batch)
         fail("%d processes and --batch %d: expected at least one row for each: mpirun -n %d, or a "
              "larger --batch", ranks, s.c.batch, s.c.batch);

@@ -136,7 +136,7 @@ same "the renaming is finished" between whole
 cp -r whole pair
 "$program" --out pair --resume --sample 0 --steps $((long + 1)) > out1 2>&1
 cp whole/optim.safetensors pair/optim.safetensors
-refuse "are not of one save (step $((long + 1)))" "--init pair" -- --out pair --resume
+refuse "no optim.safetensors of the same save as model.safetensors (step $((long + 1)))" "--init pair" -- --out pair --resume
 
 # ---- refusals
 refuse "holds a run already" "whole/model.safetensors" "--resume" "--force" -- $little --out whole
@@ -272,6 +272,33 @@ kill -KILL $pid; wait $pid 2> /dev/null
 result $ok "closed standard output is an error" "exit code $code: $(tail -1 err1)"
 "$program" $little --layout S --layers 1 --out open > out1 2>&1
 same "what is saved with standard output closed" open closed
+"$program" --out closed --resume --steps 62 --sample 0 >&- 2> err1
+[ -e closed/lock ] && [ ! -s closed/lock ] && ok=yes || ok=no
+result $ok "resumed with standard output closed: the lock stays empty" "$(head -c 200 closed/lock)"
+
+# ---- names with a tab, and moments that are lost while weights and loss are finite
+cp text "$(printf 'tab\tname')"
+"$program" $little --data "$(printf 'tab\tname')" --layout S --layers 1 --steps 2 --out tabs > out1 2>&1 &&
+    "$program" --out tabs --resume --steps 3 --sample 0 > out1 2>&1 && ok=yes || ok=no
+result $ok "a name with a tab is kept" "$(tail -1 out1)"
+if command -v python3 > /dev/null; then
+    cp -r tabs lost
+    python3 - lost << 'END'
+import struct, sys, zlib
+model, optim = (sys.argv[1] + f"/{name}.safetensors" for name in ("model", "optim"))
+data = bytearray(open(optim, "rb").read())
+start = 8 + struct.unpack("<Q", data[:8])[0]
+old = b"%08x" % zlib.crc32(data[start:])
+data[-4:] = struct.pack("<f", float("inf"))
+for path, text in ((optim, bytes(data)), (model, open(model, "rb").read())):
+    assert text.count(b'"moments":"' + old) == 1
+    open(path, "wb").write(text.replace(b'"moments":"' + old, b'"moments":"%08x' % zlib.crc32(data[start:])))
+END
+    cp -r lost before-lost
+    refuse "weights or moments are not finite" "--lr" -- --out lost --resume --steps 4 --sample 0
+    cmp lost/model.safetensors before-lost/model.safetensors && cmp lost/optim.safetensors before-lost/optim.safetensors && ok=yes || ok=no
+    result $ok "a save of lost moments leaves the one before" ""
+fi
 
 # ---- a log that is not ours, a log whose last line is cut
 mkdir notours; echo 'date,event' > notours/log.csv
@@ -285,6 +312,8 @@ result $ok "a text without a newline is left alone" ""
 refuse "notours/log.csv: is not a log of this program" -- $little --out notours --force
 [ "$(cat notours/log.csv)" = notes ] && ok=yes || ok=no
 result $ok "not even --force removes a log of another program" ""
+head -c 100 /dev/zero > notours/log.csv
+refuse "notours/log.csv: is not a log of this program" -- $little --out notours
 cp -r plan torn; head -c "$(($(wc -c < plan/log.csv) - 5))" plan/log.csv > torn/log.csv
 "$program" --out torn --resume --steps 61 --sample 0 > out1 2>&1
 awk -F, 'NF != 7 { bad = 1 } END { exit bad }' torn/log.csv && ok=yes || ok=no
@@ -364,8 +393,8 @@ damage $m 's/"weights":"./"weights":"x/';            refuse "hurt/$m: damaged" -
 damage $m 's/"attnvar":"2"/"attnvar":"3"/';          refuse "is not of format 2" -- --out hurt --resume
 damage $m 's/"attnvar":"2",//';                      refuse "is not of format 2" "from_hf.py hurt --out NEW" -- --out hurt --resume
 damage $m 's/"__metadata__"/"__metablabla"/';        refuse "is not of format 2" "from_hf.py" -- --out hurt --resume
-damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "not of one save" -- --out hurt --resume
-damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "not of one save" -- --out hurt --resume
+damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "no optim.safetensors of the same save" -- --out hurt --resume
+damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "no optim.safetensors of the same save" -- --out hurt --resume
 damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "damaged header" "anchor.tokems" -- --out hurt --resume
 damage $m 's/32768/32772/g';                         refuse "damaged header" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { head -c "$(($(wc -c < whole/$m) - 4))" whole/$m; printf '\377\377\377\377'; } > hurt/$m
@@ -380,7 +409,7 @@ for size in 0 7 8 100 2000 100000; do
     refuse "hurt/$m" -- --out hurt --resume
 done
 rm -rf hurt; cp -r whole hurt; printf 'more' >> hurt/$m
-refuse "and then its end" -- --out hurt --resume
+refuse "more bytes follow" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { printf '\377\377\377\377\377\377\377\177'; tail -c +9 whole/$m; } > hurt/$m
 refuse "not a safetensors file" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; cp text hurt/$m

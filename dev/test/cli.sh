@@ -28,6 +28,8 @@ head -c 2000 in/u16 > in/cut
 { header '\0212\0330\0064\0001\0001\0000\0000\0000\0001\0000\0000\0000'; zeros 100; } > in/choices
 { header '\0210\0330\0064\0001\0001\0000\0000\0000\0377\0377\0377\0377'; zeros 100; } > in/negative
 zeros 5000 > in/headerless.bin
+cp in/headerless.bin ./-raw.bin
+cp in/choices in/quiz.bin
 # beyond 2 and 4 GB, with holes for almost all of it: 5.5e8 uint32 tokens, the last one 70000; and text
 { header '\0241\0331\0064\0001\0007\0000\0000\0000\0200\0125\0310\0040'; } > in/huge
 printf '%b' '\0160\0021\0001\0000' | dd of=in/huge bs=4 seek=$((256 + 550000000 - 1)) 2> dd.log
@@ -135,11 +137,16 @@ refuse "in/none: No such file" "--val FILE" -- --data in/text --val in/none
 refuse "in/none: No such file" -- --data in/text in/none
 refuse "unknown option '-x'" -- --data in/text -x
 refuse "unknown option 'in/val'" -- --data in/text --steps 2 in/val
-refuse "--data: more than 256 files" -- --data $(for i in $(seq 257); do echo in/short; done)
+refuse "--data: more than 256 files: join" -- --data $(for i in $(seq 257); do echo in/short; done)
 refuse "--accumulate '0'" "from 1" -- --accumulate 0
 refuse "in/folder: is no regular file" "--data FILE" -- --data in/folder
 refuse "in/pipe: is no regular file" "--val FILE" -- --data in/text --val in/pipe
 refuse "/dev/null: is no regular file" -- --data /dev/null
+refuse "--data: found a file's name with a line break" -- --data "in/text
+in/val"
+refuse "--val wants a value" -- --data in/text --val in/val ""
+refuse "in/quiz.bin: is a multiple-choice file" -- --data in/quiz.bin
+refuse "tokens './-raw.bin' --from nanogpt" -- --data -raw.bin
 refuse "in/empty: the file is empty" -- --data in/empty
 refuse "in/short: 128 tokens for training" "--seq 128 + 1" "smaller --seq" -- --data in/short --val in/val
 refuse "in/short: 128 tokens for validation" "--seq 128 + 1" -- --data in/text --val in/short
@@ -156,6 +163,7 @@ done
 refuse "$o/controls: is no text" -- --data "$o/controls" --steps 0
 refuse "$o/gz: is no text" -- --data in/text --val "$o/gz"
 refuse "$o/gz: is no text" -- $little --attn fixedseqqk --anchor "$o/gz"
+refuse "in/u16 holds tokens and in/text holds bytes" -- --data in/u16 --val in/u16 $tiny --attn fixedseqqk --anchor in/text
 refuse "python3 prepro_data.py tokens 'in/it'\\''s here.bin' --from nanogpt" -- --data "in/it's here.bin"
 
 # ---- shards, recall

@@ -107,7 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     }
     if (setjmp(back) == 0) {
         Settings s;
-        settings(&s, count, words);
+        parse(count, words);
+        settings(&s);
         Model m;
         if (s.c.vocab == 0) s.c.vocab = 256;
         if (s.c.layers < 40) {

@@ -164,7 +164,11 @@ class Bpe(unittest.TestCase):
                 (["--tokenizer", text], "tokenizer.json"),
                 (["--tokenizer", self.write("bad.json", damaged.encode())], "damaged"),
                 (["--tokenizer", self.at / "none"], "none"), (["--val", self.at / "missing"], "missing"),
-                (["--val", text], "two texts")):
+                (["--val", text], "two texts"),
+                (["--val", self.write("gz", b"\x1f\x8b\x08 compressed")], "is compressed"),
+                (["--val", DATA / "austen_val_1024.bin"], "has a header of this project"),
+                (["--val", self.write("wide", "text".encode("utf-16"))], "is UTF-16"),
+                (["--tokenizer", self.write("deep", b"[" * 99999)], "damaged")):
             out = run(text, "--out", self.at / "out", *words)
             self.assertEqual((out.returncode, out.stdout), (1, ""), words)
             self.assertEqual(out.stderr.count("\n"), 1, out.stderr)

@@ -204,7 +204,7 @@ class Shards(Case):
         said = self.ok("text a b --out 'o o' --shard-tokens 70001")
         parts = {f"train_00{i}": content[70001 * i:min(270000, 70001 * (i + 1))] for i in range(4)}
         self.check_shards({**parts, "val_000": content[270000:]}, 2, "o o")
-        self.assertIn("./train_attnvar " + " ".join(f"--data 'o o/{name}.bin'" for name in parts)
+        self.assertIn("./train_attnvar " + "--data " + " ".join(f"'o o/{name}.bin'" for name in parts)
                       + " --val 'o o/val_000.bin' --vocab 256\n", said)
         self.write("a", b"abcdef")
         self.ok("text a --out o --shard-tokens 3 --val-fraction 0")
@@ -240,6 +240,18 @@ class Shards(Case):
             self.ok("text a --out o --force")
         self.assertEqual(to_disk.call_count, 2)
         self.check_shards({"train_000": b"other tex", "val_000": b"t"})
+        self.ok("text a --out o --shard-tokens 3 --force")
+        self.write("o/train_note.bin", b"not a shard")
+        self.ok("text a --out o --val-fraction 0 --force")      # no shard of an earlier run is left
+        self.assertEqual(sorted(os.listdir("o")), ["train_000.bin", "train_note.bin"])
+
+    def test_what_train_attnvar_takes(self):
+        self.write("a", b"x" * 600)
+        self.refused("text a --out o --shard-tokens 2 --val-fraction 0", "--shard-tokens", "3 or more", "256 files")
+        self.ok("text a --out o --shard-tokens 3 --val-fraction 0")
+        self.write("ids", b"1 2 3 4 5 6 7 8 9 10")
+        self.refused("tokens ids --from txt --vocab 4194305 --out p", "--vocab", "4194304")
+        self.ok("tokens ids --from txt --vocab 4194304 --out p")
 
     @unittest.skipUnless(hasattr(os, "geteuid") and os.geteuid(), "root may write anywhere")
     def test_unwritable_folder(self):

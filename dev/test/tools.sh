@@ -239,6 +239,21 @@ is "a prompt in tokens comes back as text" "$(head -c 19 a)" "It was so very kin
 is "maps of tokens: the tokens" "$(sed 's/.*"tokens":\[//; s/\].*//' e.json)" '"It"," was"," so"'
 is "ids in, ids out" "$(($("$tools/generate_attnvar" ids $quick --tokens 3 --prompt-ids 5,299 2> out | wc -w)))" 5
 
+# ---- readers need no lock: while a run saves, and while another instrument reads
+"$train" $tiny --layers 2 --layout SN --steps 1000000 --save-every 1 --eval-every 0 --out inuse > inuse.log 2>&1 & pid=$!
+while kill -0 $pid 2> out && [ ! -e inuse/optim.safetensors ]; do sleep 0.05; done
+for t in "eval_attnvar inuse --windows 1" "inspect_attnvar inuse --cost" "generate_attnvar inuse --tokens 2 --prompt a"; do
+    yes_if "a folder in use: $t" "$tools/"$t
+done
+kill -TERM $pid; wait $pid
+"$tools/eval_attnvar" SS > out3 2>&1 & pid=$!
+yes_if "training goes on beside an instrument" "$train" --out SS --resume
+wait $pid
+for t in "eval_attnvar SS --windows 1" "inspect_attnvar SS --cost" "generate_attnvar SS --tokens 2 --prompt a" "eval_attnvar --help"; do
+    "$tools/"$t >&- 2> out
+    is "$t, standard output closed" "$?, $(grep -c 'cannot write the output' out)" "1, 1"
+done
+
 # ---- what is refused
 refused() { t=$1; shift; program=$tools/$t; refuse "$@"; }
 for t in eval_attnvar inspect_attnvar generate_attnvar; do

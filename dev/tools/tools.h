@@ -88,11 +88,13 @@ static void set_arg(const Arg *a, const char *text) {
 static const char *parse_args(int argc, char **argv, const char *usage, const Arg *args,
                               int count) {
     const char *folder = NULL;
+    fill_closed();
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i], *equals = strchr(word, '=');
         const char *value = equals ? equals + 1 : NULL;
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             print_args(usage, args, count);
+            finish_output();
             exit(0);
         }
         if (*word != '-') {
@@ -125,7 +127,8 @@ static void checkpoint_settings(Settings *s, const char *folder, int threads) {
     char number[16];
     snprintf(number, sizeof number, "%d", threads);
     const char *words[] = {PROGRAM, "--out", folder, "--resume", "--threads", number};
-    settings(s, threads > 0 ? 6 : 4, (char **)words);
+    parse(threads > 0 ? 6 : 4, (char **)words);
+    settings(s);
 }
 
 static bool slow;               // one batch takes seconds

@@ -94,7 +94,8 @@ int web_start(char *options) {
         if (argc == MOST) fail("more than %d words of options", MOST);
         argv[argc++] = p;
     }
-    settings(&s, argc, argv);
+    parse(argc, argv);
+    settings(&s);
     open_data(&s, &data, &val);
     windows = validation_windows(&val, s.c.batch, s.c.seq, s.eval_batches);
     model_plan(&model, &s.c);
