@@ -78,6 +78,7 @@ int main(int argc, char **argv) {
     static Data data, val;
     static Settings s;
     Model m;
+    fill_closed();
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
