@@ -531,7 +531,7 @@ class Option:
             return text
         try:
             value = float(text) if self.kind == "real" else int(text)
-            if self.low <= value <= self.high:
+            if self.low <= value <= self.high and "_" not in text:      # Python's 1_000 is no number in C
                 return value
         except ValueError:
             pass

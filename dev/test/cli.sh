@@ -225,6 +225,8 @@ accept "kv-heads 1" -- $little --kv-heads 1 --attn fixedseqqk --anchor in/short
 accept "last tenth" -- --data in/text --dim 16 --heads 2 --layers 1 --ffn 8 --seq 8 --batch 2 --steps 1 --sample 0
 accept "step     0  val loss 5." -- $little --steps 0
 accept "sample" -- $little --sample 20 --threads 1
+f=$(printf '\357\277\275')              # a token above 255 is no byte
+accept "$f$f$f$f$f$f$f$f$f$f$f$f$f$f$f$f" -- $little --vocab 65536 --steps 0 --sample 16
 accept "vocabulary 300" -- $little --vocab 300
 accept "step     2  val loss" -- $little --seq 1 --batch 1 --dim 2 --heads 1
 accept "vocabulary 128;" "600 tokens" "perplexity" -- --data in/u16 --val in/u32 $tiny
