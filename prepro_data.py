@@ -159,7 +159,7 @@ def write_files(files: Dict[str, tuple], force: bool) -> None:
         print(f"wrote {path}: {count} {FORMATS[magic][1]}, {os.path.getsize(path)} bytes")
 
 
-# --clean: what to replace, in this order. Project Gutenberg's books stand between two such lines.
+# --clean: what to replace, in this order. A Project Gutenberg line starts a book, another ends it.
 CLEAN = (
     (rb"\A\xef\xbb\xbf", b""),          # byte-order mark
     (rb"\r\n?", b"\n"),
@@ -275,7 +275,7 @@ def parser(manual: str) -> Tuple[Any, Callable, Callable]:
         added.add_argument("file", metavar="FILE", nargs=files or None)
         if out:
             added.add_argument("--out", required=True, help=f"{out} to write (required)")
-            option(added, "--force", False, "overwrite what exists")
+            option(added, "--force", False, "replace what an earlier run wrote there")
         added.set_defaults(run=run)
         return added
     def option(holder: Any, name: str, default: Any, text: str) -> None:

@@ -49,7 +49,7 @@ Notation; a comment's own definition of a letter takes precedence
     T   positions in a sequence            N   = R*T or B*T, positions in all
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
-    s   = 1/sqrt(dh)                       d.. else: a gradient; dq is dLoss/dq, of q's shape
+    s   = 1/sqrt(dh)                       other d..: a gradient; dq is dLoss/dq, of q's shape
     '   transpose (k') or derivative (f')  *   between vectors: element by element
     i   a query position, from 0           j   a key position, j <= i; [l = j]: 1 if so, else 0
     x W in an equation has W (in,out), as in the paper; stored is its transpose w (out,in), as in

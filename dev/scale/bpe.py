@@ -46,7 +46,7 @@ def words_of(path: str):
     """The words of a file, as bytes."""
     raw = read_file(path)                           # refuses what is no text
     if raw.startswith(tuple(MARKS)):
-        fail(f"{path}: is UTF-16 or UTF-32; expected UTF-8: iconv --help")
+        fail(f"{path}: is UTF-16 or UTF-32; expected UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW")
     text = raw.decode("utf-8", "surrogateescape")
     return (word.group().encode("utf-8", "surrogateescape") for word in re.finditer(PATTERN, text))
 

@@ -204,7 +204,7 @@ class Shards(Case):
         said = self.ok("text a b --out 'o o' --shard-tokens 70001")
         parts = {f"train_00{i}": content[70001 * i:min(270000, 70001 * (i + 1))] for i in range(4)}
         self.check_shards({**parts, "val_000": content[270000:]}, 2, "o o")
-        self.assertIn("./train_attnvar " + "--data " + " ".join(f"'o o/{name}.bin'" for name in parts)
+        self.assertIn("./train_attnvar --data " + " ".join(f"'o o/{name}.bin'" for name in parts)
                       + " --val 'o o/val_000.bin' --vocab 256\n", said)
         self.write("a", b"abcdef")
         self.ok("text a --out o --shard-tokens 3 --val-fraction 0")
