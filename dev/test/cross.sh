@@ -79,6 +79,15 @@ agree() {       # agree LOG: the largest difference to the reference's, or nothi
 }
 last() { tail -n 1 "$1" | cut -d, -f6; }
 
+released() {    # released FOLDER: wine's server drops the lock of a dead program a moment after its death; wait for that
+    [ "$runner" = wine ] || return 0
+    waited=0
+    while [ $waited -lt 500 ] && ! python3 -c 'import fcntl, sys
+fcntl.lockf(open(sys.argv[1], "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)' "$1/lock" 2> /dev/null; do
+        sleep 0.02; waited=$((waited + 1))
+    done
+    [ $waited -lt 500 ] || die "$1: still locked 10 s after its program ended"
+}
 until_row() {   # until_row FOLDER ROW PROGRAM...: killed as soon as its log has the row (and $pause), whatever it is doing
     folder=$1 row=$2 waited=0
     shift 2
@@ -89,6 +98,7 @@ until_row() {   # until_row FOLDER ROW PROGRAM...: killed as soon as its log has
     sleep ${pause:-0}
     kill -KILL $pid 2> /dev/null
     wait $pid 2> /dev/null
+    released $folder
     grep -q "^$row," "$folder/log.csv" || die "killed and resumed: no row $row: $(tail -n 2 log | tr '\n' ' ')"
 }
 trains() {      # trains RUNNER PROGRAM: alone, then to and fro between this machine and that one
@@ -224,11 +234,14 @@ target_windows() {
         said 'another process writes there' || die "two processes in one folder: $(tail -n 1 log)"
     done
     kill -KILL $pid; wait $pid 2> /dev/null
+    released busy
     try "a folder whose process was killed" wine ./train_attnvar.exe $small $texts --steps 2 --out busy --force
     # paths, arguments, messages that are not ASCII; the same folder goes on here
     mkdir 'größe Δ' && cp dev/data/austen_val.txt 'größe Δ/текст.txt'
     try "names that are not ASCII" wine ./train_attnvar.exe $small --data 'größe Δ/текст.txt' --steps 2 --out 'größe Δ\run'
+    released 'größe Δ/run'
     try "names that are not ASCII: resumed" wine ./train_attnvar.exe --out 'größe Δ/run' --resume --steps 4
+    released 'größe Δ/run'
     try "names that are not ASCII: resumed here" "$dir/here/train_attnvar" --out 'größe Δ/run' --resume --steps 6
     wine ./train_attnvar.exe --data 'Δ.txt' > log 2>&1 && die "a file that is not there"
     said 'Δ.txt: No such file' || die "a message that is not ASCII: $(cat log)"
@@ -238,6 +251,7 @@ target_windows() {
     script -qec "wine ./ctrl_c.exe stopped/log.csv ./train_attnvar.exe $(echo $small $texts) --steps 100000 --save-every 0 --out stopped" \
         /dev/null < /dev/null > log 2>&1
     [ $? -eq 130 ] && [ -e stopped/model.safetensors ] || die "Ctrl-C: $(tail -c 300 log | tr -cd '[:print:]')"
+    released stopped
     try "Ctrl-C: resumed here" "$dir/here/train_attnvar" --out stopped --resume --steps $(tail -n 1 stopped/log.csv | cut -d, -f1) --sample 0
     targets=train_attnvar
     build $cc
