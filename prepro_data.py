@@ -194,8 +194,8 @@ def run_shards(args: Any) -> None:
     ids, where = read_ids(args.file, args), " ".join(args.file)
     cut = len(ids) - int(len(ids) * args.val_fraction)
     train, val = (ids, read_ids([args.val], args)) if args.val else (ids[:cut], ids[cut:])
-    expect(train and (val or not args.val_fraction), where, [len(train), len(val)],
-           "tokens for training and for validation; --val-fraction 0 does without the latter")
+    expect(train and (val or not (args.val or args.val_fraction)), where, [len(train), len(val)],
+           "tokens for training and for validation; with --val-fraction 0 none for validation")
     largest = max(itertools.chain(train, val))
     vocab = args.vocab or largest + 1
     expect(vocab <= VOCAB_MAX, "--vocab", vocab, f"at most {VOCAB_MAX}")

@@ -169,6 +169,15 @@ static bool make_folder(const char *path) {         // true: it exists now
     return there;
 }
 
+// Opens a file to read it; if that fails, *why says why. A pipe is refused: it might never end.
+static FILE *open_file(const char *path, const char **why) {
+    struct stat info;
+    bool special = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
+    FILE *f = special ? NULL : fopen(path, "rb");
+    *why = special ? "is no regular file" : strerror(errno);
+    return f;
+}
+
 // To the disk, not only to the system: a file's bytes, a folder's names.
 static bool flush_file(FILE *f) { return fflush(f) == 0 && fsync(fileno(f)) == 0; }
 static bool flush_folder(const char *path) {
@@ -1931,19 +1940,17 @@ static bool is_binary(const unsigned char *head, size_t n) {
     return controls > n / 20;
 }
 
-// Opens a file; option: how an error names it. A pipe is not opened: that might never end.
+// Opens a file; option: how an error names it.
 static void shard_open(Shard *s, const char *path, const char *option) {
     unsigned char head[512];
     int32_t header[3] = {0};                    // magic, version, count
-    const char *wrong = NULL, *ending = strrchr(path, '.');
+    const char *why, *wrong = NULL, *ending = strrchr(path, '.');
     struct stat info;
-    bool found = stat(path, &info) == 0, regular = found && S_ISREG(info.st_mode);
-    *s = (Shard){path, "bytes", regular ? fopen(path, "rb") : NULL, 1, 0};
+    *s = (Shard){path, "bytes", open_file(path, &why), 1, 0};
     size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
-    if (!s->file || ferror(s->file))
+    if (!s->file || ferror(s->file) || fstat(fileno(s->file), &info) != 0)
         fail("%s: %s: expected %s FILE (the default, dev/data/austen_train.txt, is in the "
-             "project's folder: run it there)", path,
-             found && !regular ? "is no regular file" : strerror(errno), option);
+             "project's folder: run it there)", path, s->file ? strerror(errno) : why, option);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
     if (got > 0 && !tokens && header[0] != MAGIC_CHOICES && ending && !strcmp(ending, ".bin"))
@@ -2525,8 +2532,9 @@ typedef struct {
 } State;
 
 // The header of one of the two files. Its metadata are the settings and the state, the same in
-// both. The format's number is raised when anything about a checkpoint changes.
-#define FORMAT "{\"__metadata__\":{\"format\":\"pt\",\"attnvar\":\"2\""
+// both, and at last a checksum of the text so far. The format's number is raised when anything
+// about a checkpoint changes.
+#define FORMAT "{\"__metadata__\":{\"format\":\"pt\",\"attnvar\":\"3\""
 static Text header_text(const Model *m, bool optimizer, const Settings *s, const State *now) {
     Text t = {0};
     char number[32];
@@ -2542,7 +2550,8 @@ static Text header_text(const Model *m, bool optimizer, const Settings *s, const
         text_add(&t, "\"");
     }
     text_add(&t, ",\"train-content\":\"%s\",\"val-content\":\"%s\",\"weights\":\"%08x\","
-             "\"moments\":\"%08x\"}", now->content[0], now->content[1], now->weights, now->moments);
+             "\"moments\":\"%08x\"", now->content[0], now->content[1], now->weights, now->moments);
+    text_add(&t, ",\"metadata\":\"%08x\"}", (unsigned)checksum(0, t.s, t.n));
     for (int i = 0; (e = entry(m, optimizer, i)).bytes; i++, offset += e.bytes) {
         text_add(&t, ",\"%s%s\":{\"dtype\":\"%s\",\"shape\":[", e.prefix, e.name, e.type);
         if (e.rows) text_add(&t, "%d,", e.rows);
@@ -2643,10 +2652,11 @@ typedef struct Checkpoint {
 // Opens one of the files and reads its header. Returns NULL, or the error.
 static const char *open_tensors(Checkpoint *k, Path path) {
     uint64_t length = 0;
+    const char *why;
     k->path = path;
     k->header.n = 0;
     if (k->file) fclose(k->file);
-    if (!(k->file = fopen(path.s, "rb"))) return strerror(errno);
+    if (!(k->file = open_file(path.s, &why))) return why;
     if (fread(&length, 8, 1, k->file) != 1 || length > 1 << 24) return "not a safetensors file";
     free(k->header.s);
     k->header = (Text){allocate((size_t)length + 1, "a header"), (size_t)length, 0};
@@ -2695,7 +2705,7 @@ static Checkpoint *checkpoint_open(const char *dir) {
         fail("%s: its run has not saved yet: wait for it, or start it again", dir);
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", k->path.s, wrong);
     if (strncmp(k->header.s, FORMAT, strlen(FORMAT)) != 0)
-        fail("%s: is not of format 2, which this program writes; go on with the version that wrote "
+        fail("%s: is not of format 3, which this program writes; go on with the version that wrote "
              "it; a standard model's weights, such as Hugging Face's Qwen2, can be converted: "
              "python3 dev/tools/from_hf.py %s --out NEW; --init and dev/tools take NEW", k->path.s,
              quoted(dir));
@@ -2865,7 +2875,7 @@ static FILE *open_log(const Settings *s, int step) {
     off_t end = 0;
     remove(path_in(s->out, LOG, true).s);           // of a run by --force that never saved
     FILE *log = fopen(path.s, "a+b");
-    if (!log) fail_write(s->out, LOG);
+    if (!log || ftello(log) < 0) fail_write(s->out, LOG);
     for (rewind(log); fgets(line, sizeof line, log); end = ftello(log)) {
         if (end == 0 && (!*line || strncmp(line, columns, strlen(line)) != 0))
             fail("%s: is not a log of this program: choose another folder", path.s);
@@ -3195,6 +3205,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     }
     if (stopped) say_interrupted(s, now.step, stopped);
     else show_model(m, s, val, windows);
+    if (interrupted && !stopped) printf("\ninterrupted after the last step\n");
     if (log) fclose(log);
 }
 

@@ -627,7 +627,7 @@ def checkpoint_files():
     checksum = ["%08x" % zlib.crc32(b"".join(t.numpy().tobytes() for t in tensors.values()))
                 for tensors in (weights, moments)]
     metadata = {
-        "format": "pt", "attnvar": 2, "step": STEPS, "rng": windows.state, "layout": c["layout"], "size": "tiny",
+        "format": "pt", "attnvar": 3, "step": STEPS, "rng": windows.state, "layout": c["layout"], "size": "tiny",
         "layers": len(c["layout"]), "heads": c["heads"], "kv-heads": c["kv_heads"], "dim": c["dim"], "ffn": c["ffn"],
         "vocab": c["vocab"], "seq": c["seq"], "batch": c["batch"], "accumulate": 1, "qk-norm": c["qk_norm"],
         "untied": c["untied"], "rope-base": number(c["rope_base"]), "steps": STEPS, "lr": number(3e-3), "min-lr": "",
@@ -635,6 +635,8 @@ def checkpoint_files():
         "seed": SEED, "data": "dev/data/austen_train.txt", "val": "dev/data/austen_val.txt", "pairs": 8, "anchor": "",
         "eval-every": 200, "eval-batches": EVAL_BATCHES, "train-content": content(texts["train"]),
         "val-content": content(texts["val"]), "weights": checksum[0], "moments": checksum[1]}
+    before = json.dumps({"__metadata__": {k: str(v) for k, v in metadata.items()}}, separators=(",", ":"))[:-2]
+    metadata["metadata"] = "%08x" % zlib.crc32(before.encode())
     config = {
         "architectures": ["AttnvarForCausalLM"], "model_type": "attnvar", "vocab_size": c["vocab"],
         "hidden_size": c["dim"], "intermediate_size": c["ffn"], "num_hidden_layers": len(c["layout"]),

@@ -545,7 +545,7 @@ function readSafetensors(bytes) {
 // The model of a checkpoint, the bytes of its model.safetensors.
 function readModel(bytes) {
     const {metadata: d, tensors} = readSafetensors(bytes);
-    if (d.attnvar !== "2") throw Error(`format ${d.attnvar}: expected a checkpoint of format 2`);
+    if (d.attnvar !== "3") throw Error(`format ${d.attnvar}: expected a checkpoint of format 3`);
     const m = modelPlan({
         layout: d.layout, heads: +d.heads, kv_heads: +d["kv-heads"], dim: +d.dim, ffn: +d.ffn,
         vocab: +d.vocab, seq: +d.seq, rope_base: +d["rope-base"],

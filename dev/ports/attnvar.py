@@ -1018,8 +1018,8 @@ def check_model(g, what):
 def checkpoint_model(path):
     """The model in a model.safetensors of the C program, and the file's metadata."""
     metadata, tensors = safetensors(path)
-    if metadata.get("attnvar") != "2":
-        sys.exit("attnvar.py: error: %s: expected a checkpoint of format 2" % path)
+    if metadata.get("attnvar") != "3":
+        sys.exit("attnvar.py: error: %s: expected a checkpoint of format 3" % path)
     names = "heads", "kv-heads", "dim", "ffn", "vocab", "seq", "qk-norm", "untied"
     c = SimpleNamespace(layout=metadata["layout"], rope_base=float(metadata["rope-base"]))
     for name in names:

@@ -154,6 +154,8 @@ class Data:
     @staticmethod
     def open(path):
         """(tokens as stored in the file, "bytes" or "tokens", the offset of the first)"""
+        if os.path.exists(path) and not os.path.isfile(path):
+            fail(f"{path}: is no regular file; expected a text or a file of tokens")
         try:
             with open(path, "rb") as file:
                 head, size = file.read(12).ljust(12, b"\0"), os.path.getsize(path)
@@ -306,6 +308,7 @@ def read_anchor(s, train):
 # ------------------------------------------------------------------------------------------------
 
 RUN_FILES = ["model.safetensors", "log.csv", "config.json", "optim.safetensors"]  # renamed in order
+BEGIN = '{"__metadata__":{'       # of every header
 
 
 def entries(c, optimizer):
@@ -325,7 +328,7 @@ def header_text(c, optimizer, metadata):
         parts.append(f',"{name}":{{"dtype":"{kind}","shape":[{",".join(map(str, shape))}],'
                      f'"data_offsets":[{at},{end}]}}')
         at = end
-    text = (f'{{"__metadata__":{{{metadata}}}' + "".join(parts) + "}").encode()
+    text = (BEGIN + metadata + "}" + "".join(parts) + "}").encode()
     return text + b" " * (-len(text) % 8)
 
 
@@ -346,7 +349,7 @@ def option_text(s, option):
 
 
 def metadata(s, state):
-    shown = {"format": "pt", "attnvar": "2", "step": str(state.step), "rng": str(state.rng)}
+    shown = {"format": "pt", "attnvar": "3", "step": str(state.step), "rng": str(state.rng)}
     shown.update((o.name, option_text(s, o)) for o in OPTIONS if o.keeper != "free")
     shown.update({"train-content": state.train, "val-content": state.val,
                   "weights": state.weights, "moments": state.moments})
@@ -354,7 +357,8 @@ def metadata(s, state):
     def text(value):    # U+FFFD for bytes that are not UTF-8 and most control characters
         value = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", value)
         return json.dumps(value, ensure_ascii=False)
-    return ",".join(f"{text(name)}:{text(value)}" for name, value in shown.items())
+    kept = ",".join(f"{text(name)}:{text(value)}" for name, value in shown.items())
+    return f'{kept},"metadata":"{zlib.crc32((BEGIN + kept).encode()):08x}"'
 
 
 def config_text(c):
@@ -423,6 +427,8 @@ def checkpoint_save(model, s, state):
 
 def read_header(path):
     """(text, where the tensors begin), or None if it is no safetensors file."""
+    if not os.path.isfile(path):
+        return None
     try:
         with open(path, "rb") as file:
             length, = struct.unpack("<Q", file.read(8))
@@ -441,8 +447,8 @@ def checkpoint_open(folder):
         fail(f"{path}: not there or damaged; expected a folder that a run with --out wrote")
     try:
         kept = json.loads(header[0])["__metadata__"]
-        if kept.get("attnvar") != "2":
-            fail(f"{path}: has format {kept.get('attnvar', 'of another program, or 1')}, expected 2; see "
+        if kept.get("attnvar") != "3":
+            fail(f"{path}: has format {kept.get('attnvar', 'of another program, or 1')}, expected 3; see "
                  "python3 dev/tools/from_hf.py --help")
         s = SimpleNamespace(**{o.key: o.parse(kept[o.name]) if kept[o.name] else None
                                for o in OPTIONS if o.keeper != "free"})
@@ -457,7 +463,7 @@ def checkpoint_open(folder):
     except TypeError:
         expected = None
     if header[0] != expected:
-        fail(f"{path}: damaged header: its tensors are not those of its settings")
+        fail(f"{path}: damaged header: its tensors or its checksum are not those of its settings")
     return s, state
 
 

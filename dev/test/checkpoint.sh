@@ -276,6 +276,21 @@ same "what is saved with standard output closed" open closed
 [ -e closed/lock ] && [ ! -s closed/lock ] && ok=yes || ok=no
 result $ok "resumed with standard output closed: the lock stays empty" "$(head -c 200 closed/lock)"
 
+# ---- pipes in place of files end in a message; nobody waits for them
+cp -r closed pipes
+rm pipes/log.csv; mkfifo pipes/log.csv
+refuse "pipes/log.csv: cannot be written" -- --out pipes --resume --steps 70
+rm pipes/model.safetensors; mkfifo pipes/model.safetensors
+refuse "pipes/model.safetensors: is no regular file" "a folder that a run with --out wrote" -- --init pipes
+
+# ---- a signal that comes after the last save, in the sample
+"$program" $little --layout S --layers 1 --steps 2 --sample 1000000 --out sampling > out1 2>&1 & pid=$!
+wait_for_row sampling 2
+for i in 1 2 3 4 5 6 7 8 9; do [ -e sampling/model.safetensors ] || sleep 0.5; done
+kill -TERM $pid; wait $pid; code=$?
+[ $code -eq 143 ] && grep -qa '^interrupted after the last step' out1 && ok=yes || ok=no
+result $ok "interrupted in the sample" "exit code $code: $(tail -1 out1 | tr -cd '[:print:]' | tail -c 100)"
+
 # ---- names with a tab, and moments that are lost while weights and loss are finite
 cp text "$(printf 'tab\tname')"
 "$program" $little --data "$(printf 'tab\tname')" --layout S --layers 1 --steps 2 --out tabs > out1 2>&1 &&
@@ -292,7 +307,9 @@ old = b"%08x" % zlib.crc32(data[start:])
 data[-4:] = struct.pack("<f", float("inf"))
 for path, text in ((optim, bytes(data)), (model, open(model, "rb").read())):
     assert text.count(b'"moments":"' + old) == 1
-    open(path, "wb").write(text.replace(b'"moments":"' + old, b'"moments":"%08x' % zlib.crc32(data[start:])))
+    text = text.replace(b'"moments":"' + old, b'"moments":"%08x' % zlib.crc32(data[start:]))
+    at = text.index(b',"metadata":"')
+    open(path, "wb").write(text[:at + 13] + b"%08x" % zlib.crc32(text[8:at]) + text[at + 21:])
 END
     cp -r lost before-lost
     refuse "weights or moments are not finite" "--lr" -- --out lost --resume --steps 4 --sample 0
@@ -385,14 +402,16 @@ damage $m 's/"seq":"64"/"seq":"064"/';               refuse "damaged header" -- 
 damage $m 's/"seq":"64"/"seq":""/';                  refuse "damaged checkpoint: --seq ''" -- --out hurt --resume
 damage $m 's/"heads":"2"/"heads":"3"/';              refuse "not a multiple of --heads 3" -- --out hurt --resume
 damage $m 's/"layout":"RSFE/"layout":"RSXE/';        refuse "'X' is no layout and no variant" -- --out hurt --resume
-damage $m 's/"layout":"RSFE/"layout":"RSSE/';        refuse "damaged header" "anchor.tokens" -- --out hurt --resume
+damage $m 's/"layout":"RSFE/"layout":"RSSE/';        refuse "damaged header" '"metadata":"' -- --out hurt --resume
+damage $m 's/"layout":"RSFE/"layout":"RNFE/';        refuse "damaged header" '"metadata":"' -- --init hurt --steps 1
+damage $m 's/"rope-base":"1/"rope-base":"2/';        refuse "damaged header" '"metadata":"' -- --init hurt --steps 1
 damage $m 's/"lr":/"lx":/';                          refuse "damaged header: no lr in its metadata" -- --out hurt --resume
 damage $m 's/"lr":"0.003"/"lr":"0.0030"/';           refuse "damaged header" -- --out hurt --resume
 damage $m 's/"step":"'$long'"/"step":"x00"/';        refuse "damaged header" -- --out hurt --resume
 damage $m 's/"weights":"./"weights":"x/';            refuse "hurt/$m: damaged" -- --out hurt --resume
-damage $m 's/"attnvar":"2"/"attnvar":"3"/';          refuse "is not of format 2" -- --out hurt --resume
-damage $m 's/"attnvar":"2",//';                      refuse "is not of format 2" "from_hf.py hurt --out NEW" -- --out hurt --resume
-damage $m 's/"__metadata__"/"__metablabla"/';        refuse "is not of format 2" "from_hf.py" -- --out hurt --resume
+damage $m 's/"attnvar":"3"/"attnvar":"2"/';          refuse "is not of format 3" -- --out hurt --resume
+damage $m 's/"attnvar":"3",//';                      refuse "is not of format 3" "from_hf.py hurt --out NEW" -- --out hurt --resume
+damage $m 's/"__metadata__"/"__metablabla"/';        refuse "is not of format 3" "from_hf.py" -- --out hurt --resume
 damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "no optim.safetensors of the same save" -- --out hurt --resume
 damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "no optim.safetensors of the same save" -- --out hurt --resume
 damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "damaged header" "anchor.tokems" -- --out hurt --resume

@@ -267,7 +267,7 @@ function checkpoint(program) {
         check(read(longer, "config.json").equals(read(folder, "config.json")), "golden checkpoint: config.json", "other bytes");
         // One other byte in the header.
         const damaged = run("damaged"), file = path.join(damaged, "model.safetensors");
-        fs.writeFileSync(file, Buffer.from(bytes.toString("latin1").replace('"attnvar":"2"', '"attnvar":"3"'), "latin1"));
+        fs.writeFileSync(file, Buffer.from(bytes.toString("latin1").replace('"attnvar":"3"', '"attnvar":"4"'), "latin1"));
         let code = 0;
         try {
             execFileSync(program, [...words, damaged], {cwd: root, encoding: "utf8", stdio: "pipe"});

@@ -173,7 +173,7 @@ class Models(Case):
             self.assertEqual(self.loss("run"), self.loss("o"))
 
     # what a converted model cannot know of a run
-    RUN = {"step", "rng", "steps", "data", "val", "train-content", "val-content", "moments"}
+    RUN = {"metadata", "step", "rng", "steps", "data", "val", "train-content", "val-content", "moments"}
 
 
 class Writing(Case):

@@ -281,12 +281,17 @@ values = array.array("f", raw[end:])
 values = [float(kind)] + list(values[1:]) if kind == "nan" else [x * float(kind) for x in values]
 data = array.array("f", values).tobytes()
 head = re.sub(rb'"weights":"[0-9a-f]{8}"', b'"weights":"%08x"' % zlib.crc32(data), raw[:end])
+at = head.index(b',"metadata":"')
+head = head[:at + 13] + b"%08x" % zlib.crc32(head[8:at]) + head[at + 21:]
 open(path, "wb").write(head + data)
 END
         case $kind in nan) part="lost: its weights are not all finite" ;; *) part="the model computes" ;; esac
         for t in eval_attnvar generate_attnvar; do refused $t "$part" "lost in training" "./train_attnvar" -- lost $quick; done
     done
 fi
+mkfifo pipe
+for t in eval_attnvar generate_attnvar; do refused $t "--tokenizer pipe: is no regular file" "bpe.py" -- SS --tokenizer pipe; done
+$e "--choices pipe: is no regular file" "quiz.py" -- SS --choices pipe
 $e "--skip 'layers'" "none, blocks, mixers or both" -- SS --skip layers
 $e "--context '0'" "from 1 to" -- SS --context 16,0
 $e "--context ''" -- SS --context 16,

@@ -219,11 +219,12 @@ typedef struct {
 // tokens, each choice's length and tokens. Version 1: 4 choices; 2: 1 to 8.
 static void quiz_read(Quiz *quiz, const char *path, int V) {
     struct stat info;
-    FILE *f = fopen(path, "rb");
+    const char *why;
+    FILE *f = open_file(path, &why);
     const char *hint = "expected a choices file: python3 dev/tools/quiz.py cloze TEXT --out FILE";
-    if (!f || stat(path, &info) != 0) fail("--choices %s: %s; %s", path, strerror(errno), hint);
+    if (!f) fail("--choices %s: %s; %s", path, why, hint);
     int32_t header[256];
-    if (!S_ISREG(info.st_mode) || info.st_size < HEADER_BYTES || info.st_size % 2 != 0 ||
+    if (fstat(fileno(f), &info) != 0 || info.st_size < HEADER_BYTES || info.st_size % 2 != 0 ||
         fread(header, sizeof header, 1, f) != 1 || header[0] != MAGIC_CHOICES)
         fail("--choices %s: does not begin with %d; %s", path, MAGIC_CHOICES, hint);
     if (header[1] != 1 && header[1] != 2)

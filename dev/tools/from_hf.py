@@ -117,9 +117,9 @@ def read_tensors(folder):
     """{name: Tensor} of all weights in the folder."""
     single = os.path.join(folder, "model.safetensors")
     index = single + ".index.json"
-    if os.path.exists(single):
+    if os.path.isfile(single):
         return read_header(single)
-    if not os.path.exists(index):
+    if not os.path.isfile(index):
         found = sorted(os.listdir(folder))
         others = [name for name in found if name.endswith((".bin", ".gguf", ".pt", ".pth", ".npz"))
                   or name.startswith("adapter_")]
@@ -330,7 +330,7 @@ def metadata(c, seq, weights):
     """What a checkpoint of a model alone keeps: section 12 of dev/notes/porting.md. weights: the
     checksum of all tensors. What belongs to a run is as the C program has it by default."""
     settings = {
-        "format": "pt", "attnvar": 2, "step": 0, "rng": 0, "layout": "S" * c["layers"],
+        "format": "pt", "attnvar": 3, "step": 0, "rng": 0, "layout": "S" * c["layers"],
         "size": "tiny", "layers": c["layers"], "heads": c["heads"], "kv-heads": c["kv"],
         "dim": c["dim"], "ffn": c["ffn"], "vocab": c["vocab"], "seq": seq,
         "batch": max(1, min(16, 2048 // seq)), "accumulate": 1, "qk-norm": 0,
@@ -353,7 +353,9 @@ def write_model(file, c, seq, tensors):
     checksum = 0
     for turn in "before the tensors", "after them":         # the second time with their checksum
         file.seek(0)
-        header["__metadata__"] = metadata(c, seq, checksum)
+        header["__metadata__"] = kept = metadata(c, seq, checksum)
+        front = json.dumps({"__metadata__": kept}, separators=(",", ":"))[:-2]
+        kept["metadata"] = f"{zlib.crc32(front.encode()):08x}"      # of the text before it
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         file.write(struct.pack("<Q", len(text)) + text)

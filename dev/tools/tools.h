@@ -273,11 +273,11 @@ typedef struct {
 
 static void table_read(TokenTable *t, const char *path, int V) {
     enum { LONGEST = 1 << 16 };
-    FILE *f = fopen(path, "rb");
+    const char *why;
+    FILE *f = open_file(path, &why);
     size_t bytes = 0, room = 0;
     char *line = allocate(LONGEST, "a line of the table");
-    if (!f) fail("--tokenizer %s: %s; expected the tokens.txt of dev/scale/bpe.py", path,
-                 strerror(errno));
+    if (!f) fail("--tokenizer %s: %s; expected the tokens.txt of dev/scale/bpe.py", path, why);
     *t = (TokenTable){.path = path};
     t->start = allocate((V + 1) * sizeof *t->start, "the tokens' bytes");
     t->left = allocate(V * sizeof *t->left, "the tokens' parts");
