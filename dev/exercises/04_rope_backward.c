@@ -8,7 +8,8 @@
 
    Given dy (T,dh), write dx (T,dh). You do not need x. Why not?
 
-   Hint. The backward pass of y = W x is dx = W' dy. What is the transpose of a rotation? */
+   Hint. For a column vector x and a matrix W, the backward pass of y = W x is dx = W' dy, W' the
+   transpose. What is the transpose of a rotation? */
 
 #include "exercise.h"
 
