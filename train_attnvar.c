@@ -297,23 +297,20 @@ enum { VECTOR_BYTES = 16, MR = 6 };     // such as x86-64 without options: 16 of
 // any other compiler a vec is one float, and the same code is right.
 #ifdef __GNUC__
 #define ATTRIBUTE(...) __attribute__((__VA_ARGS__))
+#define FETCH(p) __builtin_prefetch(p, 1)       // asks for p's cache line, to write to it
 #else
 #define ATTRIBUTE(...)
+#define FETCH(p) ((void)0)
 #endif
 typedef float vec ATTRIBUTE(vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias);
 enum { VL = sizeof(vec) / sizeof(float), NV = 2, NR = NV * VL };
 enum { KC = 256, NC = 2048, BLOCK = NC * KC, GROUP = 8, FEW = 8 };   // BLOCK: floats of b
 
-// A view of a matrix: element (i, j) is p[i*rs + j*cs].
-typedef struct {
-    const float *p;
-    size_t rs, cs;
-} Mat;
+// A matrix: element (i, j) is p[i*rs + j*cs]. view() is the part from element (i, j) on.
+typedef struct { const float *p; size_t rs, cs; } Mat;
 static Mat rows(const float *p, size_t ld) { return (Mat){p, ld, 1}; }  // row i begins at p + i*ld
 static Mat transposed(Mat x) { return (Mat){x.p, x.cs, x.rs}; }
-static Mat view(Mat x, size_t i, size_t j) {            // from element (i, j) on
-    return (Mat){x.p + i * x.rs + j * x.cs, x.rs, x.cs};
-}
+static Mat view(Mat x, size_t i, size_t j) { return (Mat){&x.p[i * x.rs + j * x.cs], x.rs, x.cs}; }
 
 static int padded(int n) { return (n + NR - 1) / NR * NR; }     // n rounded up to whole panels
 
@@ -349,6 +346,9 @@ static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat 
                         const float *restrict b, int K, int nv) {
     vec left[MR] = {(vec){0}}, right[MR] = {(vec){0}};
     const float *row[MR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR && K == KC; i++)         // a long sum: c's rows can come meanwhile
+        FETCH(c + i * ldc), FETCH(c + i * ldc + nv * VL - 1);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) row[i] = a.p + min_int(i, m - 1) * a.rs;
     for (size_t at_k = 0; at_k < K * a.cs; at_k += a.cs, b += NR)

@@ -23,7 +23,9 @@ ARM_HEADERS = "/usr/aarch64-linux-gnu/include"
 TARGETS = [("AVX2", ["-march=haswell"], 12), ("AVX-512", ["-march=skylake-avx512"], 24)]
 ARM = ("64-bit ARM", ["--target=aarch64-linux-gnu", "-mcpu=apple-m1", "-isystem", ARM_HEADERS], 24)
 FMA = re.compile(r"\b(vfn?madd|fmla)")
-ON_STACK = re.compile(r"\((%rsp|%rbp)\).*[yz]mm|[yz]mm.*\((%rsp|%rbp)\)|\bq\d+.*\[(sp|x29)")
+# %rbp points at the stack only with a negative offset: without a frame it is a register like others.
+STACK = r"(\(%rsp\)|-\d+\(%rbp\))"
+ON_STACK = re.compile(rf"{STACK}.*[yz]mm|[yz]mm.*{STACK}|\bq\d+.*\[(sp|x29)")
 
 
 def blocks(assembly):
