@@ -52,13 +52,13 @@ UTF8     = <assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1
 	@[ -z '$(filter Makefile,$?)' ] && [ "$$(sed -n 4p $@)" = $(FOR) ] && exit; \
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT || exit 1; \
 	cross= machine= omp=-Wno-unknown-pragmas link=; \
-	echo 'int main(void) { return 0; }' > $$dir/plain.c; \
-	printf '%s\n' '#ifndef __AVX512F__' '#error' '#endif' "$$(cat $$dir/plain.c)" > $$dir/wide.c; \
+	echo 'int main(void) { return 0; }' > "$$dir/plain.c"; \
+	printf '%s\n' '#ifndef __AVX512F__' '#error' '#endif' "$$(cat "$$dir/plain.c")" > "$$dir/wide.c"; \
 	printf '%s\n' '#include <omp.h>' 'int main(void) { return omp_get_max_threads() < 1; }' \
-	    > $$dir/omp.c; \
-	links() { c=$$1.c; shift; $(CC) $(CFLAGS) $$dir/$$c "$$@" -o $$dir/p.exe > $$dir/log 2>&1; }; \
-	works() { links "$$@" && { [ $$cross ] || $$dir/p.exe > /dev/null 2>&1; }; }; \
-	links plain || { echo 'make: error: $(CC) does not compile'; cat $$dir/log; exit 1; } >&2; \
+	    > "$$dir/omp.c"; \
+	links() { c=$$1.c; shift; $(CC) $(CFLAGS) "$$dir/$$c" "$$@" -o "$$dir/p.exe" > "$$dir/log" 2>&1; }; \
+	works() { links "$$@" && { [ $$cross ] || "$$dir/p.exe" > /dev/null 2>&1; }; }; \
+	links plain || { echo 'make: error: $(CC) does not compile'; cat "$$dir/log"; exit 1; } >&2; \
 	works plain || cross=yes; \
 	if [ -z '$(PORTABLE)' ] && [ -z $$cross ]; then \
 	    for try in -march=native -mcpu=native; do works plain $$try && machine=$$try && break; done; \
@@ -74,10 +74,10 @@ UTF8     = <assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1
 	fi; \
 	case $$($(CC) -dumpmachine 2> /dev/null) in *mingw*) \
 	    link='-static -lwinpthread'; \
-	    echo '$(UTF8)' > $$dir/utf8.xml; echo '1 24 "utf8.xml"' > $$dir/utf8.rc; \
+	    echo '$(UTF8)' > "$$dir/utf8.xml"; echo '1 24 "utf8.xml"' > "$$dir/utf8.rc"; \
 	    for windres in $$($(CC) -dumpmachine)-windres windres; do \
-	        (cd $$dir && $$windres utf8.rc utf8.o) > $$dir/log 2>&1 && \
-	            mv $$dir/utf8.o .utf8.o && link=".utf8.o $$link" && break; \
+	        (cd "$$dir" && $$windres utf8.rc utf8.o) > "$$dir/log" 2>&1 && \
+	            mv "$$dir/utf8.o" .utf8.o && link=".utf8.o $$link" && break; \
 	    done ;; esac; \
 	[ ! -e $@ ] || sleep 1; \
 	printf '%s\n' "$$machine" "$$omp" "$$link" $(FOR) > $@
@@ -180,12 +180,12 @@ FUZZ = clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-r
        -Wno-unknown-pragmas dev/test/fuzz.c -lm
 fuzz:
 	for part in 1:header 2:data 3:options; do \
-	    work=$$(mktemp -d) && $(FUZZ) -DTARGET=$${part%%:*} -o $$work/fuzz && \
-	    mkdir $$work/corpus && $$work/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
-	        -detect_leaks=0 -close_fd_mask=1 -print_final_stats=1 -artifact_prefix=$$work/ \
-	        $$work/corpus dev/test/corpus/$${part##*:} 2>&1 | grep -a -v 'train_attnvar: error' | \
+	    work=$$(mktemp -d) && $(FUZZ) -DTARGET=$${part%%:*} -o "$$work/fuzz" && \
+	    mkdir "$$work/corpus" && "$$work/fuzz" -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	        -detect_leaks=0 -close_fd_mask=1 -print_final_stats=1 -artifact_prefix="$$work/" \
+	        "$$work/corpus" dev/test/corpus/$${part##*:} 2>&1 | grep -a -v 'train_attnvar: error' | \
 	        grep -a 'stat::number_of_executed\|ERROR\|SUMMARY\|Test unit\|runtime error' ; \
-	    ls $$work/crash-* $$work/timeout-* $$work/oom-* 2> /dev/null && exit 1; rm -rf $$work; \
+	    ls "$$work"/crash-* "$$work"/timeout-* "$$work"/oom-* 2> /dev/null && exit 1; rm -rf "$$work"; \
 	done
 
 # The golden vectors that the tests read, by an independent implementation; needs a python3 with torch.

@@ -8,7 +8,7 @@ cc=${CC:-cc}
 cd "$here/../.." || exit 1
 
 grader() {          # grader NN: compiles it
-    "$cc" -std=c11 -O1 -Wno-unknown-pragmas -c "$here/graders/$1"_*.c -o "$work/$1.o" ||
+    $cc -std=c11 -O1 -Wno-unknown-pragmas -c "$here/graders/$1"_*.c -o "$work/$1.o" ||
         echo "FAIL  exercise $1: its grader does not compile"
 }
 
@@ -27,7 +27,7 @@ judge() {
     esac
     warn="-Wall -Wextra -Wpedantic -Wshadow -Wno-unused-parameter -Werror"
     [ "$3" = wrong ] && warn=-w
-    if ! "$cc" -std=c11 -O1 $warn -I "$here" "$answer" "$work/$2.o" -o "$work/$1" -lm \
+    if ! $cc -std=c11 -O1 $warn -I "$here" "$answer" "$work/$2.o" -o "$work/$1" -lm \
          2> "$work/$1.log"; then
         echo "FAIL  $what: does not compile: $(head -n 1 "$work/$1.log")"
         return
@@ -65,6 +65,8 @@ EOF
 awk -F '|' '{ bars = $3; for (i = 4; i < NF; i++) bars = bars "|" $i
               printf "%d%c%s%c%s%c%s%c%s%c", NR, 0, $1, 0, $2, 0, bars, 0, $NF, 0 }' "$work/tasks" |
     xargs -0 -n 5 -P "$jobs" "$0" >> "$work/results"
+if CC="$cc -DUNUSED" "$here/exercise.sh" 1 "$here/solutions" > "$work/log" 2>&1; then echo ok
+else echo "FAIL  exercise 1, a compiler with an option: $(head -n 1 "$work/log")"; fi >> "$work/results"
 grep -v '^ok$' "$work/results"
 passed=$(grep -c '^ok$' "$work/results")
 failed=$(grep -c '^FAIL' "$work/results")

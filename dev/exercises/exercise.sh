@@ -29,9 +29,9 @@ dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
 # What is missing in a stub leaves parameters unused; every other warning is worth reading.
-"$cc" -std=c11 -O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wno-unused-parameter -I "$here" \
+$cc -std=c11 -O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wno-unused-parameter -I "$here" \
     -c "$2/$name" -o "$dir/answer.o" || { echo "FAIL  $2/$name does not compile"; exit 1; }
 if [ "$number" = 13 ]; then make -s train_attnvar || exit 1; fi
-"$cc" -std=c11 -O1 -Wno-unknown-pragmas "$3" "$dir/answer.o" -o "$dir/grade" -lm ||
+$cc -std=c11 -O1 -Wno-unknown-pragmas "$3" "$dir/answer.o" -o "$dir/grade" -lm ||
     { echo "FAIL  $2/$name does not define what exercise.h declares"; exit 1; }
 "$dir/grade"

@@ -218,7 +218,7 @@ def machine():
     except (OSError, StopIteration):
         pass
     try:
-        compiler = subprocess.run([os.environ.get("CC", "cc"), "--version"], check=True,
+        compiler = subprocess.run(os.environ.get("CC", "cc").split() + ["--version"], check=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                   universal_newlines=True).stdout.splitlines()[0]
     except (OSError, subprocess.CalledProcessError, IndexError):

@@ -102,6 +102,11 @@ for make in "${@:-make}"; do
     check "$make: PORTABLE is for any machine" not grep -q -e '-march' "$LOG"
     built "CFLAGS with quotes" yes CFLAGS="-O0 -DUNUSED_NAME='\"a b\"'"
     built "CFLAGS with quotes, again" no CFLAGS="-O0 -DUNUSED_NAME='\"a b\"'"
+    built "a compiler with an option" yes CC="$dir/cc -DUNUSED" $quick
+    mkdir -p "$dir/a folder"
+    TMPDIR="$dir/a folder"; export TMPDIR
+    built "temporary files in a folder whose name has a space" yes $quick PORTABLE=1
+    unset TMPDIR
     built "a line of the Makefile" yes $quick
     sleep 1; touch train_attnvar.c                          # 3.81 compares whole seconds
     built "a newer source" yes $quick
