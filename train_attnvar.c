@@ -310,7 +310,7 @@ enum { KC = 256, NC = 2048, BLOCK = NC * KC, GROUP = 8, FEW = 8 };   // BLOCK: f
 typedef struct { const float *p; size_t rs, cs; } Mat;
 static Mat rows(const float *p, size_t ld) { return (Mat){p, ld, 1}; }  // row i begins at p + i*ld
 static Mat transposed(Mat x) { return (Mat){x.p, x.cs, x.rs}; }
-static Mat view(Mat x, size_t i, size_t j) { return (Mat){&x.p[i * x.rs + j * x.cs], x.rs, x.cs}; }
+static Mat view(Mat x, size_t i, size_t j) { return (Mat){x.p + i * x.rs + j * x.cs, x.rs, x.cs}; }
 
 static int padded(int n) { return (n + NR - 1) / NR * NR; }     // n rounded up to whole panels
 

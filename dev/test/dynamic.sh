@@ -11,12 +11,12 @@ set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
-cp "$root/train_attnvar.c" "$dir" && cd "$dir" || exit 1
+cp "$root/train_attnvar.c" "$root/dev/data/austen_val.txt" "$dir" && cd "$dir" || exit 1
 failed=0
 result() {
     if [ "$1" = 0 ]; then echo "ok    $2"; else echo "FAIL  $2"; tail -n 30 log; failed=1; fi
 }
-data="--data $root/dev/data/austen_val.txt --layers 7 --layout SMANRFE --steps 2 --batch 2 --seq 40 --dim 32
+data="--data austen_val.txt --layers 7 --layout SMANRFE --steps 2 --batch 2 --seq 40 --dim 32
       --ffn 48 --eval-batches 1 --sample 8"
 
 if command -v valgrind > /dev/null; then

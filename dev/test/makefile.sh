@@ -56,7 +56,7 @@ while IFS= read -r line; do
     check "noticed: $line" [ $? -eq 1 ]
 done < "$dir/planted"
 
-mkdir "$dir/tree" && cp -r "$root/train_attnvar.c" "$root/test_attnvar.c" "$root/Makefile" "$root/dev" "$dir/tree" && cd "$dir/tree" || exit 1
+mkdir "$dir/it's a tree" && cp -r "$root/train_attnvar.c" "$root/test_attnvar.c" "$root/Makefile" "$root/dev" "$dir/it's a tree" && cd "$dir/it's a tree" || exit 1
 # A compiler that writes down what it was asked; and as Apple's clang, without and with its libomp.
 cat > "$dir/cc" << 'END'
 #!/bin/sh

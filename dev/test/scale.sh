@@ -14,10 +14,11 @@ done
 PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 export PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS
 c=$program scale=$root/dev/scale
-cat > torch_program << END
+cat > torch_program << 'END'
 #!/bin/sh
-exec $python $scale/attnvar_torch.py --device cpu --threads 1 "\$@"
+exec "$python" "$scale/attnvar_torch.py" --device cpu --threads 1 "$@"
 END
+export python scale
 chmod +x torch_program
 program=$dir/torch_program
 cp "$root/dev/data/austen_val.txt" text

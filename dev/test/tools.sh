@@ -81,15 +81,16 @@ yes_if "tokens of one byte: as many bits" below "$(value bits_per_byte < e.json)
 # the same text in 1,024 tokens: bits a byte from nats a token
 "$train" --data "$root/dev/data/austen_val_1024.bin" --val "$root/dev/data/austen_val_1024.bin" --vocab 1024 --dim 16 \
     --layers 2 --layout SN --ffn 24 --seq 16 --batch 4 --steps 3 --sample 0 --eval-batches 3 --out words --threads 1 > words.log 2>&1
-bpe="--tokenizer $root/dev/data/tokens.txt"
+cp "$root/dev/data/tokens.txt" "$root/dev/data/austen_val_1024.bin" .
+bpe="--tokenizer tokens.txt"
 "$tools/eval_attnvar" words $quick --windows 12 --json $bpe > e.json
 is "bits a byte of tokens: the scored tokens' bytes" "$(value tokens < e.json)" 192
 if command -v python3 > /dev/null; then
     yes_if "bits a byte of tokens" below "$(value bits_per_byte < e.json)" "$(python3 -c "
 import math, struct, sys
-raw = open('$root/dev/data/austen_val_1024.bin', 'rb').read()
+raw = open('austen_val_1024.bin', 'rb').read()
 ids = struct.unpack('<193H', raw[1024:1024 + 386])[1:]
-size = [len(bytes.fromhex(line.split()[0])) for line in open('$root/dev/data/tokens.txt')]
+size = [len(bytes.fromhex(line.split()[0])) for line in open('tokens.txt')]
 print($(value loss < e.json) * 192 / math.log(2) / sum(size[i] for i in ids))")" 1e-6
 fi
 
