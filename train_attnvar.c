@@ -517,7 +517,7 @@ static inline float dot(const float *restrict a, const float *restrict b, int n)
 }
 
 // out[c] += sum_n a_nc b_nc r_n (the gradient of a gain), or, if b and r are NULL, sum_n a_nc (the
-// gradient of a bias). A thread owns LANES columns.
+// gradient of a bias). An iteration sums LANES columns.
 static void add_column_sums(float *out, const float *a, const float *b, const float *r,
                             size_t N, int C) {
 #pragma omp parallel for
@@ -1317,7 +1317,7 @@ typedef struct {
 typedef struct {
     Tensor *w, *b;              // (H*dh,C) (H*dh), H = NH for q, NKV for k
     Tensor *gain;               // (dh) QK-norm's; NULL without --qk-norm and in mlp
-    float *raw, *out;           // (M,T,H,dh) before QK-norm; after RoPE. No gain: one array
+    float *raw, *out;           // (M,T,H,dh) before QK-norm; after it and RoPE. No gain: one
 } Projection;
 
 typedef struct {
@@ -1426,8 +1426,7 @@ static void declare_tensors(Model *m) {
         L->wo = add_tensor(m, MATRIX, C, C, l, "self_attn.o_proj.weight");
         L->q.gain = c->qk_norm ? add_tensor(m, GAIN, 1, dh, l, "self_attn.q_norm.weight") : NULL;
         L->k.gain = c->qk_norm ? add_tensor(m, GAIN, 1, dh, l, "self_attn.k_norm.weight") : NULL;
-        if (c->kind[l] == MLP) L->q.gain = L->k.gain = NULL;    // declared for equal counts; q and
-                                                                // k do not meet
+        if (c->kind[l] == MLP) L->q.gain = L->k.gain = NULL;    // declared for equal counts only
         L->norm2 = add_tensor(m, GAIN, 1, C, l, "post_attention_layernorm.weight");
         L->wgate = add_tensor(m, MATRIX, F, C, l, "mlp.gate_proj.weight");
         L->wup = add_tensor(m, MATRIX, F, C, l, "mlp.up_proj.weight");
@@ -2480,7 +2479,8 @@ static size_t utf8_length(const char *s, size_t n) {
         code = code * 64 + (s[i] & 0x3f);
     }
     bool wrong = code < least[length] || code == 0x7f || (code >= 0xd800 && code <= 0xdfff);
-    return code == '\n' || code == '\t' || (!wrong && code <= 0x10ffff) ? length : 0;
+    bool blank = length == 1 && (code == '\n' || code == '\t');
+    return blank || (!wrong && code <= 0x10ffff) ? length : 0;
 }
 
 // Appends n bytes as UTF-8: U+FFFD for each byte outside a character. json: escaped as JSON wants.
@@ -2620,7 +2620,7 @@ static _Noreturn void fail_write(const char *dir, int file) {
 
 #define LOST "the model is lost; any earlier save stays; try a lower --lr or a longer --warmup"
 
-// Saves the run. If it is not finite or a file cannot be written, the save before stays.
+// Saves the run. If a value is not finite or a file cannot be written, the save before stays.
 static void save(const Model *m, const Settings *s, const char *dir, State *now) {
     if (!isfinite(sum_of_squares(m->store, 4 * m->parameters)))
         fail("weights or moments are not finite: " LOST);
@@ -2834,7 +2834,7 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
 }
 
 // Locks --out. When resuming, a lock that is there is taken before the checkpoint is read, lest a
-// process that still writes change it. A folder without a lock may hold no run: none is made there.
+// process that still writes change it. A folder without a lock may hold no run: no lock is made.
 static void lock_out(const char *out, bool create) {
     static bool held;
     int locked = held ? 1 : lock_folder(out, create);
@@ -3078,10 +3078,11 @@ static void print_model(const Settings *s, const Model *m) {
 
 // Prints the data, and the floors: the losses of models that know little.
 static void print_data(const Settings *s, const Data *train, const Data *val, size_t windows) {
-    int V = s->c.vocab, B = s->c.batch * s->accumulate, T = s->c.seq;
+    int V = s->c.vocab, T = s->c.seq;
+    long long B = (long long)s->c.batch * s->accumulate;
     const Shard *a = &train->shard[0], *b = &val->shard[0];
     if (train->pairs) {
-        printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %d x %d "
+        printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %lld x %d "
                "tokens\nvalidation  %zu fixed sequences\nchance      accuracy %.4f for any value "
                "(1/values), %.4f for those in the sequence (1/pairs)\n\n", train->pairs,
                V / 2 - 1, V / 2, V - 1, s->steps, B, T, windows, 1.0 / (V - V / 2),
@@ -3089,7 +3090,7 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
         return;
     }
     const char *from = !s->val ? " (last tenth)" : val->shards > 1 ? " and more" : "";
-    printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %d x %d tokens\n", a->path,
+    printf("training    %s%s: %zu %s, vocabulary %d; %d steps of %lld x %d tokens\n", a->path,
            train->shards > 1 ? " and more" : "", train->n, a->kind, V, s->steps, B, T);
     printf("validation  %s%s: %zu %s, the first %zu scored\nfloors      chance ln V %.4f", b->path,
            from, val->n, b->kind, windows * (size_t)T, log((double)V));
@@ -3103,7 +3104,7 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
     fflush(stdout);
 }
 
-// The learning rate of a step, from 0. Not given: a tenth of --lr, a twentieth of --steps.
+// The learning rate of a step, counted from 0. Defaults: --min-lr lr/10, --warmup steps/20.
 static double rate_of(const Settings *s, int step) {
     return learning_rate(step, s->steps, s->warmup < 0 ? s->steps / 20 : s->warmup, s->lr,
                          s->min_lr < 0 ? s->lr / 10 : s->min_lr);
@@ -3169,7 +3170,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     State now = restore(m, s, data, val);
     if (s->out && RANK == 0) log = open_log(s, now.step);
     double tokens = (double)m->c.batch * m->c.seq * s->accumulate, start = seconds(), busy = 0;
-    int first = now.step, stopped = 0, steps = 0;           // steps, busy seconds: since a line
+    int first = now.step, stopped = 0, steps = 0;           // steps, busy: since the last line
     char what[32];
     snprintf(what, sizeof what, "step %5d", first);
     if (first == s->steps) validate(what, m, val, windows);

@@ -191,6 +191,14 @@ cut -d, -f1-4 moved/log.csv > log1; cut -d, -f1-4 unmoved/log.csv > log2
 refuse "--anchor text: is not the run's anchor" -- --out moved --resume --anchor text
 "$program" --out moved --resume --anchor val --sample 0 > out1 2>&1 && ok=yes || ok=no
 result $ok "the run's own anchor may be given" "$(tail -1 out1)"
+odd=$(printf 'w\300\212v')                              # a line break in two bytes, which UTF-8 forbids
+cp text "$odd"
+if command -v python3 > /dev/null && [ -f "$odd" ]; then
+    "$program" $little --data "$odd" --steps 0 --sample 0 --out odd > out1 2>&1
+    python3 -c "import json; b = open('odd/model.safetensors', 'rb').read()
+json.loads(b[8:8 + int.from_bytes(b[:8], 'little')].decode())" 2> out1 && ok=yes || ok=no
+    result $ok "a name that is not UTF-8: the header is" "$(tail -1 out1)"
+fi
 sed '100s/./#/' val > val2
 refuse "validation data are 6000 " "these are 6000 " "--val FILE" -- --out moved --resume --val val2
 refuse "anchor.tokens is made for --seq 64: leave --seq out" -- $little --init moved --layout FS --layers 2 --seq 32

@@ -212,6 +212,7 @@ fi
 accept "in/part_1.txt and more: 20000 bytes" "in/val and more: 6000 bytes" -- --data in/part_*.txt --val in/val in/val $tiny --sample 0
 accept "in/part_1.txt and more: 40000 bytes" -- --data=in/part_1.txt in/part_2.txt --val in/val --data in/text $tiny --sample 0
 accept "5 steps of 6 x 16 tokens" -- $little --accumulate 3 --steps 5
+accept "0 steps of 2147483648 x 1 tokens" -- $little --batch 32768 --accumulate 65536 --seq 1 --steps 0 --eval-batches 1
 accept "$(printf '\303\251t\303\251, \320\264\320\276 \346\227\245\346\234\254 \357\277\275 ')" -- --data in/text --val in/utf8 $tiny --seq 40 --sample 3
 accept "$o/coloured: " -- --data "$o/coloured" --val in/val $tiny --sample 0
 accept "usage:" "--rope-base" "staticembqk" "bilateral" "1.7b" -- --help
