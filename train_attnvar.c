@@ -160,13 +160,9 @@ static void *allocate(size_t bytes, const char *what) {
 
 // The system's services beyond C, for POSIX, Windows and, where it has them, WebAssembly (WASI).
 // Paths are UTF-8, also on Windows, by the manifest that the Makefile links in.
-static bool make_folder(const char *path) {         // true: it exists now
+static bool make_folder(const char *path) {         // true: it exists now; false: errno says why
     struct stat info;
-    bool made = mkdir(path, 0777) == 0;
-    int error = errno;                              // mkdir's, which says why
-    bool there = made || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
-    errno = error;
-    return there;
+    return (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) || mkdir(path, 0777) == 0;
 }
 
 // Opens a file to read it; if that fails, *why says why. A pipe is refused: it might never end.
