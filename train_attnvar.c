@@ -2778,24 +2778,6 @@ static void read_anchor(const Settings *s, const Data *train, int *tokens) {
     } else read_tokens(train, 0, T, tokens);
 }
 
-// To resume, the data must be the run's, wherever they are now, as must an anchor that is given.
-static void check_data(const Model *m, const Settings *s, const Data *train, const State *now) {
-    const State *kept = &s->from->state;
-    if (given("anchor")) {
-        size_t bytes = (size_t)m->c.seq * sizeof(int);
-        int *tokens = allocate(bytes, "an anchor");
-        read_anchor(s, train, tokens);
-        if (memcmp(tokens, m->anchor_tokens, bytes) != 0)
-            fail("--anchor %s: is not the run's anchor: leave it out", s->anchor);
-        free(tokens);
-    }
-    for (int i = 0; i < 2; i++)
-        if (strcmp(now->content[i], kept->content[i]) != 0)
-            fail("%s: its %s data are %s (tokens, checksum), these are %s: give its own, wherever "
-                 "they are: %s FILE", s->out, i ? "validation" : "training", kept->content[i],
-                 now->content[i], i ? "--val" : "--data");
-}
-
 // Several processes can divide the rows of a batch among them (dev/scale/mpi_attnvar.c): each is
 // one RANK of RANKS, of which the first alone writes; the macros add up their gradients and make
 // them stop together.
@@ -2807,16 +2789,25 @@ static void check_data(const Model *m, const Settings *s, const Data *train, con
 #endif
 
 // Fills the model before the run begins or goes on: the anchor's tokens, and what a checkpoint has.
+// To resume, the data must be the run's, wherever they are now, as must an anchor that is given.
 static State restore(Model *m, const Settings *s, const Data *train, const Data *val) {
     Checkpoint *k = s->from;
     State now = {.rng = random_stream(s->seed, STREAM_DATA)};
     snprintf(now.content[0], 32, "%zu %08x", train->n, (unsigned)train->checksum);
     snprintf(now.content[1], 32, "%zu %08x", val->n, (unsigned)val->checksum);
     if (k) read_tensors(k, m, false);
-    if (!s->resume && (s->anchor || !k || !uses(&k->s.c, QK_TEXT_ANCHOR)))
+    size_t bytes = (size_t)m->c.seq * sizeof(int);
+    uint32_t kept = checksum(0, m->anchor_tokens, bytes);
+    if (s->resume ? given("anchor") != NULL : s->anchor || !k || !uses(&k->s.c, QK_TEXT_ANCHOR))
         read_anchor(s, train, m->anchor_tokens);
     if (!s->resume) return now;
-    check_data(m, s, train, &now);
+    if (checksum(0, m->anchor_tokens, bytes) != kept)
+        fail("--anchor %s: is not the run's anchor: leave it out", s->anchor);
+    for (int i = 0; i < 2; i++)
+        if (strcmp(now.content[i], k->state.content[i]) != 0)
+            fail("%s: its %s data are %s (tokens, checksum), these are %s: give its own, wherever "
+                 "they are: %s FILE", s->out, i ? "validation" : "training", k->state.content[i],
+                 now.content[i], i ? "--val" : "--data");
     if (k->state.step > s->steps)
         fail("%s: step %d is done, --steps %d is less: give more", s->out, k->state.step, s->steps);
     bool cut_off = open_moments(k, s->out);
