@@ -2836,15 +2836,12 @@ static void lock_out(const char *out, bool create) {
 // --out: makes the folder and locks it; refuses to touch a run that is there. A log alone is left
 // by a run that ended before it saved.
 static void open_out(const Settings *s) {
-    if (!make_folder(s->out)) {
-        const char *error = strerror(errno), *slash = strrchr(s->out, '/');
-        Path above;
-        snprintf(above.s, sizeof above.s, "%.*s", slash ? (int)(slash - s->out) : 0, s->out);
-        if (*above.s && is_missing(above.s))
-            fail("--out %s: cannot make the folder: %s is missing: mkdir -p %s", s->out, above.s,
-                 quoted(above.s));
-        fail("--out %s: cannot make the folder: %s", s->out, error);
-    }
+    const char *slash = strrchr(s->out, '/');
+    bool made = make_folder(s->out);
+    if (!made && errno == ENOENT && slash)
+        fail("--out %s: cannot make the folder: %.*s is missing: mkdir -p %s", s->out,
+             (int)(slash - s->out), s->out, quoted(s->out));
+    if (!made) fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
     lock_out(s->out, true);
     for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++)
         if (i != LOG && !is_missing(path_in(s->out, i, false).s))
