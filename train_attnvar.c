@@ -17,7 +17,7 @@ and, if there, OpenMP; gcc and clang make it fast.
 The four principles of attention, and the variants that relax them:
     1  mixing: information moves between positions
     2  the form: a dot product of query and key, then a softmax
-    3  dependence on the sequence: the map A (T x T, causal) is computed from the tokens at hand
+    3  dependence on the sequence: its tokens make the map A (T x T; A_ij: i's weight on value j)
     4  queries and keys of the current layer: they are projected from its own input
 
     variant       relaxes   how                                     its map A
@@ -44,12 +44,13 @@ Map of this file
 
 Notation; a comment's own definition of a letter takes precedence
     B   sequences in a batch               V   vocabulary
-    R   rows (a row is a sequence) that leave a layer: the batch, then the anchors (fixed sequences,
-        4.5) still needed; Rin: rows that enter it; Rmax: Rin of the first; M: rows with own q, k
+    R   rows (a row is a sequence, except in a matrix or a map) that leave a layer: the batch, then
+        the anchors (fixed sequences, 4.5) still needed; Rin: rows that enter it; Rmax: Rin of the
+        first layer; M: rows with queries and keys of their own
     T   positions in a sequence            N   = R*T or B*T, positions in all
     C   channels (--dim)                   F   hidden channels of the block's MLP (--ffn)
     NH  query heads, NKV key/value heads   dh  = C/NH, channels of a head; CKV = NKV*dh
-    s   = 1/sqrt(dh)                       other d..: a gradient; dq is dLoss/dq, of q's shape
+    s   = 1/sqrt(dh)                       dq, dx, ..: gradients; dq is dLoss/dq, of q's shape
     '   transpose (k') or derivative (f')  *   between vectors: element by element
     i   a query position, from 0           j   a key position, j <= i; [l = j]: 1 if so, else 0
     x W in an equation has W (in,out), as in the paper; stored is its transpose w (out,in), as in
@@ -183,19 +184,18 @@ static bool flush_folder(const char *path) {
     return fclose(folder) == 0 && done;
 }
 
-// If standard output is closed (>&-), the next file that is opened would take its place and receive
-// the text meant for it. A file to which nothing can be written takes the place instead.
+// If standard output is closed (>&-), the next file that is opened would take its number and get
+// all that is printed. So a file to which nothing can be written takes the number first.
 static void fill_closed(void) {
     for (int f = 0; f < 3; f++)
         if (fstat(f, &(struct stat){0}) != 0) open("/dev/null", O_RDONLY);
 }
 
-// 1: the folder is this process's until it ends in any way; 0: it is another's; -1: the system or
-// the file system has no locks, or the lock's file cannot be made (errno).
-static int lock_folder(const char *path, bool create) {
-    char name[PATH_MAX + 32];
-    snprintf(name, sizeof name, "%s/lock", path);
-    int file = open(name, create ? O_RDWR | O_CREAT : O_RDWR, 0666);
+// Locks a file, which may be missing if `create`. 1: it is this process's until the process ends in
+// any way; 0: it is another's; -1: there is no file, or the system or its file system has no locks
+// (errno says why).
+static int lock_file(const char *path, bool create) {
+    int file = open(path, create ? O_RDWR | O_CREAT : O_RDWR, 0666);
     if (file < 0) return -1;
 #ifdef _WIN32
     if (errno = EACCES, _locking(file, _LK_NBLCK, 1) == 0) return 1;        // wine's leaves errno
@@ -328,10 +328,10 @@ static inline void pack(float *restrict out, Mat x, int n, int K, int width) {
     }
 }
 
-// Thread t of nt (0 of 1: all) packs panels of b (K,N): panels + j*K holds columns j .. j + NR - 1.
-static void pack_panels(float *panels, Mat b, int K, int N, int t, int nt) {
+// Thread t of nt (0 of 1: all) packs panels of b (K,N): out + j*K holds columns j .. j + NR - 1.
+static void pack_panels(float *out, Mat b, int K, int N, int t, int nt) {
     for (int j = t * NR; j < N; j += nt * NR)
-        pack(panels + (size_t)j * K, transposed(view(b, 0, j)), min_int(NR, N - j), K, NR);
+        pack(out + (size_t)j * K, transposed(view(b, 0, j)), min_int(NR, N - j), K, NR);
 }
 
 // One tile of c = c0 + a b: MR rows of nv vecs, left and right (nv = 1: only left; one array of
@@ -342,9 +342,9 @@ static inline void tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat 
                         const float *restrict b, int K, int nv) {
     vec left[MR] = {(vec){0}}, right[MR] = {(vec){0}};
     const float *row[MR];
+    if (K == KC)                                    // a long sum: c's rows can come meanwhile
 #pragma GCC unroll 16
-    for (int i = 0; i < MR && K == KC; i++)         // a long sum: c's rows can come meanwhile
-        FETCH(c + i * ldc), FETCH(c + i * ldc + nv * VL - 1);
+        for (int i = 0; i < MR; i++) FETCH(c + i * ldc), FETCH(c + i * ldc + nv * VL - 1);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) row[i] = a.p + min_int(i, m - 1) * a.rs;
     for (size_t at_k = 0; at_k < K * a.cs; at_k += a.cs, b += NR)
@@ -415,7 +415,7 @@ static void multiply(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
     }
 }
 
-// c is divided into a grid of at most `count` units of whole tiles, all of one size but the last.
+// c is divided into a grid of at most `count` units of whole tiles, of one size but at the edges.
 // Returns the size of the least cost: multiply-adds, rows of a to copy, columns of b to read. The
 // weights 16 and 4 were chosen by measurement, like the bounds in matmul.
 typedef struct { int down, across; } Unit;
@@ -423,7 +423,7 @@ static Unit unit_size(int M, int N, int count) {
     Unit best = {0, 0};
     double least = INFINITY;
     for (int height = 1; height <= count; height++) {
-        int tall = height * MR, wide = count / height * NR;     // c's part if a unit were one tile
+        int tall = height * MR, wide = count / height * NR;     // of all, if a unit were one tile
         Unit u = {(M + tall - 1) / tall * MR, (N + wide - 1) / wide * NR};
         double cost = (double)u.down * u.across + 16 * u.down + 4 * u.across;
         if (cost < least) least = cost, best = u;
@@ -536,7 +536,7 @@ static void linear_forward(float *y, const float *x, const float *w, const float
 }
 
 // dw += dy' x. A small dw has too few tiles for many threads; then they divide the positions, too:
-// blocks of KC are multiplied apart and added in matmul's order. Skip that at a first reading.
+// blocks of KC are multiplied apart and added in matmul's order. First read only the matmul below.
 static void weight_gradient(float *dw, const float *dy, const float *x, int N, int I, int O) {
     int blocks = (N + KC - 1) / KC, across = padded(I), nt = omp_get_max_threads();
     float *sums = panels + BLOCK;                       // (blocks,O,I)
@@ -690,7 +690,7 @@ static inline float row_exp(float *x, float s, float max, int n) {
 }
 
 // Cross-entropy: loss_n = ln sum_v exp(x_v) - x_target, nats; 0 where target_n < 0 (not scored).
-// right_n: is the target's logit the largest? logits (N,V) become softmax probabilities in place.
+// right_n: is no logit larger than the target's? logits (N,V) become the probabilities, in place.
 static void crossentropy_forward(float *loss, unsigned char *right, float *logits,
                                  const int *target, size_t N, int V) {
 #pragma omp parallel for
@@ -731,10 +731,10 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // Query head h reads key/value head h / (NH/NKV): this is grouped-query attention if NKV < NH.
 // ------------------------------------------------------------------------------------------------
 
-// How a variant with a T x T map weighs query i's n keys; 4.1 defines the letters. Weigh: x holds
-// q_i.k_j (without 4.1's s) and becomes z_i A_ij; stat[1] = 1/z_i: to scale o by it costs dh
-// products, to scale the weights n. stat[0]: the maximum, if any. WeighBackward: x, q_i.k_j again,
-// becomes A_ij; da, which holds dA_ij, becomes the gradient of q_i.k_j; c = c_i.
+// How a variant with a T x T map weighs the n keys of one query i, in place; 4.1 has the equations.
+// Weigh: x_j, which holds q_i.k_j without the factor s, becomes z_i A_ij; stat[1] = 1/z_i, by which
+// o_i is multiplied later (dh products, not n); stat[0] = the maximum, if there is one.
+// WeighBackward: x_j, q_i.k_j again, becomes A_ij; da_j: from dA_ij to q_i.k_j's gradient; c = c_i.
 typedef void Weigh(float *x, float *stat, float s, int n);
 typedef void WeighBackward(float *x, float *da, const float *stat, float c, float s, int n);
 
@@ -765,9 +765,9 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 //     o_i  = sum_{j<=i} A_ij v_j
 //
 // Changed: nothing.
-// Kept:    q, k, v, o, and of each query's scores only the largest q_i.k_j, max_i, and 1/z_i,
-//          z_i = sum_j exp(s (q_i.k_j - max_i)): with them the backward pass computes A_ij again
-//          in one step. The T x T map itself is never stored, only a few rows at a time.
+// Kept:    q, k, v, o and, for each query, max_i = max_j q_i.k_j and 1/z_i, where z_i = sum_j
+//          exp(s (q_i.k_j - max_i)): with them the backward pass computes A_ij again in one step.
+//          The T x T map itself is never stored, only a few rows at a time.
 // Gradient: dA_ij = g_i.v_j. The softmax has dA_il/dx_ij = A_il ([l = j] - A_ij), so
 //          dx_ij = A_ij dA_ij - A_ij sum_l A_il dA_il = A_ij (dA_ij - c_i) with
 //          c_i = sum_l A_il dA_il = g_i.(sum_l A_il v_l) = g_i.o_i: dh products instead of T. Then
@@ -817,9 +817,9 @@ static void attention_plain_backward(float *dq, float *dk, float *dv, const floa
     }
 }
 
-// The same loops in blocks, shared with every variant that has a T x T map. Mix holds what differs:
+// The same loops by blocks of queries, for every variant with a T x T map. Mix holds what differs:
 // how to weigh a query's keys, and M, the rows with maps of their own. multiply() is section 2's.
-// QF and QB: queries in a block of the map, multiples of every MR. The forward pass takes few, so
+// QF and QB: queries in a block, multiples of every MR. The forward pass takes few, so
 // that the block stays in a near cache and little lies above the diagonal; the backward pass
 // takes more, because the sums over a block's queries (dk, dv) should be long.
 enum { QF = 24, QB = 48 };
@@ -864,7 +864,7 @@ static void pack_heads(int slot, const float *x, int R, bool turned, const Mix *
         }
 }
 
-// Blocks are independent: each thread takes the next one, the longest first.
+// Blocks of queries are independent: each thread takes the next, that with most keys first.
 static void attend_forward(float *o, float *stat, const float *q, const float *k, const float *v,
                            Mix m) {
     int blocks = (m.T + QF - 1) / QF, served = m.R / m.M;       // rows that one map serves
@@ -1071,7 +1071,7 @@ static void nonapprox_scan(float *o, float *stat, const float *v, int r, int h, 
         float a = gate[0] = new / Z, b = gate[1] = old / Z;
         const float *vi = v + at(r, i, h / (m->NH / m->NKV), m, m->NKV);
         float *oi = o + at(r, i, h, m, m->NH);
-        const float *before = i ? oi - (size_t)m->NH * m->dh : vi;      // b_0 = 0 cancels it
+        const float *before = i ? oi - (size_t)m->NH * m->dh : vi;      // any numbers: b_0 = 0
         for (int c = 0; c < m->dh; c++) oi[c] = b * before[c] + a * vi[c];
     }
 }
@@ -1108,7 +1108,7 @@ static void nonapprox_scan_backward(float *dq, float *dv, float *P, const float 
     for (int j = m->T - 1; j >= 0; j--) {
         size_t at_q = at(r, j, h, m, m->NH), at_k = at(r, j, h / (m->NH / m->NKV), m, m->NKV);
         const float *gate = stat + stat_at(r, j, h, m), *gj = g + at_q, *vj = v + at_k;
-        const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;    // b_0 = 0 cancels it
+        const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;    // any numbers: b_0 = 0
         float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0, *dvj = dv + at_k;
         float lane[LANES] = {0};
         // forward: o_j = b_j o_{j-1} + a_j v_j; backward (b_{j+1} lies at gate + 3):
@@ -1202,8 +1202,8 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 //     q = RMSNorm_l(e) Wq + bq,  k = RMSNorm_l(e) Wk + bk;  v from the hidden state
 //     then as standard            e: the first block's input; RMSNorm_l: layer l's own norm
 //
-// Changed: the input of Wq and Wk: the normed e, by layer l's own norm (raw, its std of
-//          0.02 would make the first scores 2500 times smaller). In layer 1 e is h: standard.
+// Changed: the input of Wq and Wk is e, normed by layer l's own norm (without it, e's std of 0.02
+//          would make the first scores 2500 times smaller). In layer 1 e is h: standard.
 // Kept:    as standard; e is the first layer's input and is kept anyway.
 // Gradient: as standard, but that of q and k goes to e: every layer adds to the embedding's
 //          gradient, and the norm's gain gets its gradient from both uses.
@@ -1352,14 +1352,14 @@ typedef struct {
     float *cos_sin;             // (T,dh/2,2) RoPE: cosine, sine
     float *n, *dn, *dres;       // (Rmax,T,C) normed rows; gradients of n, of the residual stream
     float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: RMSNorm(e); gradients of ne, of e
-    float *dq, *dk, *dv, *du;   // (Rmax,T,C) gradients of q, k, v and u; du in dv's memory
+    float *dq, *dk, *dv, *du;   // room (Rmax,T,C) for gradients of q, k, v, u; du in dv's memory
     float *g;                   // (Rmax,T,C) gradient of the mixer's output o
     float *dprenorm;            // (Rmax,T,C) of q or k before QK-norm
     float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
     float *r;                   // (Rmax,T,NH) scratch of RMSNorm's backward pass
     float *logits;              // (chunk,V)
     float *losses;              // (B,T) of the last forward pass, 0 where nothing is scored
-    unsigned char *right;       // (B,T) is the target the likeliest token?
+    unsigned char *right;       // (B,T) is no token likelier than the target?
     int scored, correct;        // positions with a target; those of them that are right
     int chunk;                  // positions whose logits are in memory at a time
     int *tokens;                // (B,T) the inputs of the last forward pass
@@ -1480,10 +1480,10 @@ static void carve(Model *m, Arena *a) {
     m->anchor_input = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
 }
 
-// The scratch of sections 2 and 4, in floats, for the largest batch and length of a configuration.
+// The scratch of sections 2 and 4 for the largest batch and length of a configuration.
 typedef struct {
-    size_t threads, panels, heads;      // panels of all threads together, heads of one packed array
-    size_t map, packed;         // of each thread; map also has room for nonapprox's one vector (dh)
+    size_t threads, panels, heads;      // how many; floats of all panels, of one array of heads
+    size_t map, packed;         // floats of each thread; map has room for nonapprox's vector (dh)
 } Scratch;
 
 static Scratch scratch_floats(const Config *c) {
@@ -1564,13 +1564,12 @@ static void model_allocate(Model *m, uint64_t seed) {
         for (size_t e = 0; e < (size_t)c->seq * c->dim; e++)
             m->anchor_input[e] = (float)(0.02 * random_normal(&rng));
     int dh = c->dim / c->heads;
-    for (int t = 0; t < c->seq; t++) {
+    for (int t = 0; t < c->seq; t++)
         for (int a = 0; a < dh / 2; a++) {
             double angle = t * pow(c->rope_base, -2.0 * a / dh);
             m->cos_sin[(size_t)t * dh + 2 * a] = (float)cos(angle);
             m->cos_sin[(size_t)t * dh + 2 * a + 1] = (float)sin(angle);
         }
-    }
 }
 
 static void model_free(Model *m) {
@@ -1600,7 +1599,7 @@ static void project_backward(float *dx, Tensor *w, Tensor *b, const float *dy, c
 }
 
 // The rows (M,T,C) that layer l's Wq and Wk project: in staticembqk those of ne, else those of n,
-// all or only the anchor's. With dn and dne for n and ne it finds the place of their gradient.
+// all or only the anchor's. Called with dn and dne, it returns the place of their gradient.
 static float *qk_rows(const Model *m, int l, float *n, float *ne) {
     int a = m->layer[l].anchor;
     if (variants[m->c.kind[l]].source == QK_STATIC) return ne;
@@ -1673,9 +1672,9 @@ static void block_forward(Model *m, int l) {
     matmul(out, C, L->mid, C, rows(m->act, F), transposed(rows(L->wdown->w, F)), (int)N, C, F);
 }
 
-// The block, backwards: the same lines from the last to the first. dres (R,T,C), the gradient of
-// the block's output, becomes dres (Rin,T,C), that of its input: the residual stream passes it on
-// unchanged, and each branch adds to it. Normed rows and act are recomputed.
+// The block, backwards: the forward lines, repeated in the comments, from the last to the first.
+// dres (R,T,C), the gradient of the block's output, becomes dres (Rin,T,C), that of its input: the
+// residual stream passes it on unchanged, and each branch adds to it. n, ne, act are recomputed.
 static void block_backward(Model *m, int l) {
     const Layer *L = &m->layer[l];
     int kind = m->c.kind[l], C = m->c.dim, F = m->c.ffn;
@@ -1720,15 +1719,16 @@ static void block_backward(Model *m, int l) {
 // the batch; a shorter T uses their first T positions, which is exact: everything is causal.
 static void model_forward(Model *m, const int *tokens, int b, int T) {
     const Config *c = &m->c;
-    size_t N = (size_t)b * T, row = (size_t)T * c->dim;
+    size_t N = (size_t)b * T, row_floats = (size_t)T * c->dim;
     float *h = m->layer[0].h;
     m->b = b, m->T = T;
     memcpy(m->tokens, tokens, N * sizeof(int));
     embedding_forward(h, tokens, m->embed->w, N, c->dim);
     for (int a = 0; a < rows_in(m, b, 0) - b; a++) {
-        float *to = h + (b + a) * row;
-        if (m->anchor_kind[a] == QK_RANDOM_ANCHOR) memcpy(to, m->anchor_input, row * sizeof(float));
-        else embedding_forward(to, m->anchor_tokens, m->embed->w, T, c->dim);
+        float *to = h + (b + a) * row_floats;
+        if (m->anchor_kind[a] == QK_TEXT_ANCHOR)
+            embedding_forward(to, m->anchor_tokens, m->embed->w, T, c->dim);
+        else memcpy(to, m->anchor_input, row_floats * sizeof(float));
     }
     for (int l = 0; l < c->layers; l++) block_forward(m, l);
 }
@@ -1765,7 +1765,8 @@ static double model_loss(Model *m, const int *targets) { return head_pass(m, tar
 // Adds the gradient of the mean loss to every tensor's g; returns the loss. Needs model_forward().
 static double model_backward(Model *m, const int *targets) {
     int C = m->c.dim, R = rows_in(m, m->b, 0);
-    size_t row = (size_t)m->T * C, static_floats = uses(&m->c, QK_STATIC) ? R * row : 0;
+    size_t row_floats = (size_t)m->T * C;
+    size_t static_floats = uses(&m->c, QK_STATIC) ? R * row_floats : 0;
     double loss = head_pass(m, targets, true);
     memset(m->de, 0, static_floats * sizeof(float));
     for (int l = m->c.layers - 1; l >= 0; l--) block_backward(m, l);
@@ -1773,7 +1774,8 @@ static double model_backward(Model *m, const int *targets) {
     embedding_backward(m->embed->g, m->dres, m->tokens, (size_t)m->b * m->T, C);
     for (int a = 0; a < R - m->b; a++)
         if (m->anchor_kind[a] == QK_TEXT_ANCHOR)
-            embedding_backward(m->embed->g, m->dres + (m->b + a) * row, m->anchor_tokens, m->T, C);
+            embedding_backward(m->embed->g, m->dres + (m->b + a) * row_floats, m->anchor_tokens,
+                               m->T, C);
     return loss;
 }
 
@@ -1781,7 +1783,7 @@ static double model_backward(Model *m, const int *targets) {
 // 7  AdamW
 // ------------------------------------------------------------------------------------------------
 
-// Linear warm-up, then half a cosine from lr down to min_lr. step counts from 0: adamw's t - 1.
+// Linear warm-up, then half a cosine from lr to min_lr at step = steps. Step 0 is adamw's t = 1.
 static double learning_rate(int step, int steps, int warmup, double lr, double min_lr) {
     if (step < warmup) return lr * (step + 1) / warmup;
     double done = (double)(step - warmup) / (steps > warmup ? steps - warmup : 1);
@@ -1813,14 +1815,10 @@ static double sum_of_squares(const float *x, size_t n) {
 static double gradient_norm(const Model *m, int step, double loss) {
     double sum = sum_of_squares(m->tensors[0].g, m->parameters);
     if (isfinite(sum) && isfinite(loss)) return sqrt(sum);
-    for (int i = 0; i < m->ntensors; i++) {
-        double square = sum_of_squares(m->tensors[i].g, m->tensors[i].size);
-        if (!isfinite(square) || !isfinite(loss))
-            fail("step %d: the loss is %g and the gradient of %s has norm %g: not finite; try a "
-                 "lower --lr or a longer --warmup",
-                 step, fabs(loss), m->tensors[i].name, sqrt(fabs(square)));
-    }
-    return sqrt(sum);
+    const Tensor *t = m->tensors, *end = t + m->ntensors;
+    while (t < end && isfinite(sum_of_squares(t->g, t->size))) t++;
+    fail("step %d: the loss is %g and the gradient of %s is not finite; try a lower --lr or a "
+         "longer --warmup", step, fabs(loss), t < end ? t->name : "no tensor");
 }
 
 typedef struct { double beta1, beta2, eps, decay, clip; } AdamW;
@@ -1891,7 +1889,7 @@ typedef struct {
     size_t first, n;            // the data are tokens first .. first+n-1 of the stream
     int pairs;                  // recall: key-value pairs in a sequence, else 0
     int vocab;                  // every token is less; 0: not known yet
-    int largest;                // token; found by survey(), like the next two
+    int largest;                // the largest token; survey() finds it and the next two
     uint32_t checksum;          // of all tokens
     size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) how often b follows a
 } Data;
@@ -1942,11 +1940,12 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     const char *why, *wrong = NULL, *ending = strrchr(path, '.');
     struct stat info;
     *s = (Shard){path, "bytes", open_file(path, &why), 1, 0};
-    size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0;
+    size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0, size;
     if (!s->file || ferror(s->file) || fstat(fileno(s->file), &info) != 0)
         fail("%s: %s: expected %s FILE (the default, dev/data/austen_train.txt, is in the "
              "project's folder: run it there)", path, s->file ? strerror(errno) : why, option);
     memcpy(header, head, got < sizeof header ? 0 : sizeof header);
+    s->n = size = (size_t)info.st_size;
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
     if (got > 0 && !tokens && header[0] != MAGIC_CHOICES && ending && !strcmp(ending, ".bin"))
         fail("%s: a .bin file without llm.c's header (magic %d or %d, found %d): if it holds "
@@ -1956,12 +1955,11 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     else if (header[0] == MAGIC_CHOICES) wrong = "is a multiple-choice file, for evaluation";
     else if (tokens && header[1] != (narrow ? 1 : 7)) wrong = "has another version of its header";
     else if (!tokens && is_binary(head, got)) wrong = "is no text";
-    else if ((off_t)(s->n = (size_t)info.st_size) != info.st_size) wrong = strerror(EFBIG);
+    else if ((off_t)size != info.st_size) wrong = strerror(EFBIG);
     if (wrong)
         fail("%s: %s: expected UTF-8, or tokens with llm.c's header; to learn what a file is and "
              "what converts it: python3 prepro_data.py show %s", path, wrong, quoted(path));
     if (!tokens) return;
-    size_t size = s->n;
     s->kind = "tokens", s->width = narrow ? 2 : 4, s->n = header[2] < 0 ? 0 : (size_t)header[2];
     size_t expected = HEADER_BYTES + s->n * s->width;
     if (s->n == 0 || size != expected)
@@ -2062,10 +2060,9 @@ static void data_expect(const Data *d, int T, const char *role) {
 
 static int random_below(uint64_t *rng, int n) { return (int)(random_u64(rng) % (uint64_t)n); }
 
-// Associative recall, which shows each principle of attention by itself. A sequence first lists
-// pairs of a key and its value, then asks for each key again, in a random order at random even
-// positions, with filler (0) between; the target stands at the query's own position, and nothing
-// else is scored:
+// Associative recall. A sequence first lists pairs of a key and its value, then asks for each key
+// again, in a random order at random even positions, with filler (0) between; the target stands at
+// the query's own position, and nothing else is scored:
 //     inputs   3 41  9 57  ..  0 0  9 0  0 0  3 0        keys 1 .. V/2-1, all different,
 //     targets  .  .  .  .  ..  . . 57 .  . . 41 .        values V/2 .. V-1, which may repeat
 static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, int *targets) {
@@ -2111,8 +2108,8 @@ static void read_training_batch(const Data *d, uint64_t *rng, int B, int T,
         else read_window(d, (size_t)(random_u64(rng) % (d->n - (size_t)T)), T, inputs, targets);
 }
 
-// Validation windows follow each other at stride T; this is window w. Recall draws it from a seed
-// counted down from the last one, so that it is the same in every run.
+// Validation windows follow each other at stride T; this is window w. Recall draws it from the seed
+// 2^62 - 1 - w, so that it is the same in every run.
 static void read_validation_window(const Data *d, size_t w, int T, int *inputs, int *targets) {
     uint64_t rng = random_stream(UINT64_MAX / STREAMS - w, STREAM_DATA);
     if (d->pairs) recall_sequence(d, &rng, T, inputs, targets);
@@ -2161,8 +2158,8 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
 // checkpoint keeps. settings(), in section 11, puts their values together.
 // ------------------------------------------------------------------------------------------------
 
-// Row 0 names the options to which a size gives values. The last four sizes are the paper's, whose
-// recipe has 256 sequences a step for 15e9 tokens, beta2 0.9999, 2000 steps of warm-up, a minimum
+// Row 0 names the options to which a size gives values. The last four are the paper's models, not
+// its recipe: 256 sequences a step for 15e9 tokens, beta2 0.9999, 2000 steps of warm-up, a minimum
 // of 0, and for 1.7b QK-norm and no biases.
 enum { SIZES = 8, COLUMNS = 10 };
 static const char *const sizes[1 + SIZES][COLUMNS] = {
@@ -2254,7 +2251,7 @@ static const Option options[] = {
 };
 enum { OPTIONS = sizeof options / sizeof *options };
 
-// An option's value as text, the same for the same value; empty: not given. A number is written
+// An option's value as text, equal texts for equal values; empty: not given. A number is written
 // into `number`, with the fewest digits that mean this very number.
 static const char *option_text(const Settings *s, const Option *o, char number[32]) {
     const void *at = (const char *)s + o->offset;
@@ -2289,8 +2286,8 @@ static void set_option(Settings *s, const Option *o, const char *text, const cha
     else *(int *)at = (int)x;
 }
 
-// The row of a table whose first member is this name, of n characters. If there is none, -1; or,
-// if `called` names the rows for a message, an error that lists them.
+// The row of a table that begins with this name of n characters. If no row does: -1, or, if
+// `called` is the word for a row in a message, an error that lists all rows.
 #define FIND(table, name, n, called) \
     find_name(table, sizeof *(table), sizeof(table) / sizeof *(table), name, n, called)
 static int find_name(const void *table, size_t row, size_t rows, const char *name, size_t n,
@@ -2439,17 +2436,16 @@ static void check_config(const Config *c) {
 //
 // A folder with model.safetensors (weights, anchors, and as metadata the settings of the run),
 // optim.safetensors (AdamW's moments), config.json (the model in Hugging Face's terms), log.csv,
-// and the empty file `lock`, which the process that writes there holds locked.
-// A header must be exactly the text that this program writes for the same metadata;
-// dev/notes/porting.md describes every byte.
+// and the empty file `lock`, which the process that writes there holds locked. A header must be
+// exactly the text that this program writes for its metadata (every byte: dev/notes/porting.md).
 //
 // A save is complete under temporary names before the first file is renamed. Renaming the model
 // commits it: until then the folder is as it was, and from then on --resume finishes the rest.
 // ------------------------------------------------------------------------------------------------
 
-enum { WEIGHTS, LOG, CONFIG, OPTIM, RUN_FILES };        // in the order of renaming
+enum { WEIGHTS, LOG, CONFIG, OPTIM, LOCK, RUN_FILES = LOCK };       // in the order of renaming
 static const char *const run_files[] = {"model.safetensors", "log.csv", "config.json",
-                                        "optim.safetensors"};
+                                        "optim.safetensors", "lock"};
 
 // The buffer exceeds any valid path, so the system refuses one that is cut off here.
 typedef struct { char s[PATH_MAX + 32]; } Path;
@@ -2733,7 +2729,7 @@ static bool open_moments(Checkpoint *k, const char *dir) {
          "run with --init %s", dir, k->state.step, quoted(dir));
 }
 
-// Fills the tensors of m from the file that is open. Either may have some that the other lacks.
+// Fills the tensors of m from the file that is open, but for those that only one of the two has.
 static void read_tensors(Checkpoint *k, const Model *m, bool optimizer) {
     uint32_t crc = 0, expected = optimizer ? k->state.moments : k->state.weights;
     Entry e, own;
@@ -2741,8 +2737,7 @@ static void read_tensors(Checkpoint *k, const Model *m, bool optimizer) {
         for (int j = 0; (own = entry(m, optimizer, j)).bytes; j++)
             if (strcmp(own.prefix, e.prefix) == 0 && strcmp(own.name, e.name) == 0) break;
         if (own.bytes && own.bytes != e.bytes)
-            fail("%s: %s is made for --seq %d: leave --seq out", k->path.s, e.name,
-                 k->plan.c.seq);
+            fail("%s: %s is made for --seq %d: leave --seq out", k->path.s, e.name, k->plan.c.seq);
         void *data = own.bytes ? own.data : allocate(e.bytes, "a tensor");
         crc = checksum(crc, data, fread(data, 1, e.bytes, k->file));
         if (!own.bytes) free(data);
@@ -2824,7 +2819,7 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
 // process that still writes change it. A folder without a lock may hold no run: no lock is made.
 static void lock_out(const char *out, bool create) {
     static bool held;
-    int locked = held ? 1 : lock_folder(out, create);
+    int locked = held ? 1 : lock_file(path_in(out, LOCK, false).s, create);
     held = locked > 0;
     if (locked == 0)
         fail("--out %s: another process writes there: wait, or choose another folder", out);
@@ -2874,7 +2869,7 @@ static FILE *open_log(const Settings *s, int step) {
 // 11  Training and main
 // ------------------------------------------------------------------------------------------------
 
-// Of the scored tokens: the mean loss, in nats; the share whose target is the likeliest token.
+// Of the scored tokens: the mean loss, in nats; the share whose target no token exceeds.
 typedef struct { double loss, accuracy; } Score;
 
 // Scores the first windows of the validation data.
@@ -2980,6 +2975,9 @@ static void settings(Settings *s) {
         s->val = data ? NULL : "dev/data/austen_val.txt";
     }
     int batch = s->c.batch;
+    if (init && size && (s->c.dim != from->s.c.dim || s->c.layers != from->s.c.layers))
+        fail("--size %s contradicts the checkpoint in %s, which has --dim %d --layers %d: leave it "
+             "out", size, init, from->s.c.dim, from->s.c.layers);
     if (init) s->c = from->s.c, s->c.batch = batch;
     s->from = from;
     s->layout = from && !given("attn") ? from->s.layout : "uniform";
@@ -2998,7 +2996,7 @@ static void settings(Settings *s) {
     if (omp_get_max_threads() != s->threads)
         fail("--threads %d: this program was built without OpenMP and has one", s->threads);
 #pragma omp parallel
-    if (omp_get_thread_num() == 0) s->threads = omp_get_num_threads();  // OMP_THREAD_LIMIT counts
+    if (omp_get_thread_num() == 0) s->threads = omp_get_num_threads();  // OMP_THREAD_LIMIT: fewer
     omp_set_num_threads(s->threads);
 }
 
@@ -3068,9 +3066,8 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
     if (train->pairs) {
         printf("task        recall: %d pairs, keys 1 to %d, values %d to %d; %d steps of %lld x %d "
                "tokens\nvalidation  %zu fixed sequences\nchance      accuracy %.4f for any value "
-               "(1/values), %.4f for those in the sequence (1/pairs)\n\n", train->pairs,
-               V / 2 - 1, V / 2, V - 1, s->steps, B, T, windows, 1.0 / (V - V / 2),
-               1.0 / train->pairs);
+               "(1/values), %.4f for those in the sequence (1/pairs)\n\n", train->pairs, V / 2 - 1,
+               V / 2, V - 1, s->steps, B, T, windows, 1.0 / (V - V / 2), 1.0 / train->pairs);
         return;
     }
     const char *from = !s->val ? " (last tenth)" : val->shards > 1 ? " and more" : "";
@@ -3085,7 +3082,6 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
                "knows nothing, token frequencies, the previous token", unigram, bigram);
     }
     printf("\n\n");
-    fflush(stdout);
 }
 
 // The learning rate of a step, counted from 0. Defaults: --min-lr lr/10, --warmup steps/20.
@@ -3154,7 +3150,7 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     State now = restore(m, s, data, val);
     if (s->out && RANK == 0) log = open_log(s, now.step);
     double tokens = (double)m->c.batch * m->c.seq * s->accumulate, start = seconds(), busy = 0;
-    int first = now.step, stopped = 0, steps = 0;           // steps, busy: since the last line
+    int first = now.step, stopped = 0, since = 0;       // since, busy: steps, time since a line
     char what[32];
     snprintf(what, sizeof what, "step %5d", first);
     if (first == s->steps) validate(what, m, val, windows);
@@ -3169,13 +3165,13 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
         bool done = step == s->steps;
         stopped = AGREE(interrupted);                       // read once: it may change at any time
         snprintf(what, sizeof what, "step %5d", step);
-        steps++, busy += end - began;
+        since++, busy += end - began;
         if (step % s->log_every == 0 || done || step == first + 1) {
             long long left = (long long)((end - start) / (step - first) * (s->steps - step));
             printf("%s  loss %.4f  lr %.2e  norm %6.3f  %7.0f tokens/s  %lld:%02lld:%02lld left\n",
-                   what, loss, lr, norm, steps * tokens / busy, left / 3600, left / 60 % 60,
+                   what, loss, lr, norm, since * tokens / busy, left / 3600, left / 60 % 60,
                    left % 60);
-            steps = 0, busy = 0;
+            since = 0, busy = 0;
         }
         char measured[64] = ",";
         if (done || (s->eval_every && step % s->eval_every == 0)) {
@@ -3208,6 +3204,7 @@ int main(int argc, char **argv) {
     model_plan(&m, &s.c);
     print_model(&s, &m);
     print_data(&s, &data, &val, windows);
+    fflush(stdout);
     model_allocate(&m, s.seed);
     make_work(&s.c);
     catch_signals();

@@ -668,6 +668,9 @@ def take_settings(s, given, own_layers):
     """Takes from a checkpoint the options that were not given. --init takes --seq, too."""
     folder = s.out if s.resume else s.init
     s.kept, s.state = checkpoint_open(folder)
+    if s.init and "size" in given and tuple(SIZES[s.size][:2]) != (s.kept.dim, s.kept.layers):
+        fail(f"--size {s.size} contradicts the checkpoint in {folder}, which has --dim {s.kept.dim} "
+             f"--layers {s.kept.layers}: leave it out")
     for o in OPTIONS:
         taken = o.keeper != "free" if s.resume else o.keeper == "model" or o.key in ("layout", "seq")
         if not taken or o.key == "layout" and own_layers:

@@ -495,9 +495,10 @@ class Trainer:
         rows = []
         for (t, lr, _), (loss, norm, stop, *norms) in zip(self.kept, values):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                at = next((i for i, x in enumerate(norms) if not math.isfinite(x)), 0)
-                fail(f"step {t}: the loss is {abs(loss)} and the gradient of {names[at]} has norm "
-                     f"{abs(norms[at])}: not finite; try a lower --lr or a longer --warmup")
+                lost = [name for name, x in zip(names, norms) if not math.isfinite(x)]
+                fail(f"step {t}: the loss is {abs(loss)} and the gradient of "
+                     f"{(lost + ['no tensor'])[0]} is not finite; try a lower --lr or a longer "
+                     "--warmup")
             rows.append((t, loss, lr, norm, rate))
         self.kept = []
         if RANKS > 1 and not values[-1][2]:             # no process stops until all know

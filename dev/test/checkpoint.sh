@@ -158,6 +158,7 @@ refuse "training data are 60000 " "these are 6000 " "--data FILE" -- --out whole
 refuse "--layout NNNN contradicts the checkpoint in whole, which has RSFE" "--init whole" -- --out whole --resume --layout NNNN
 refuse "--attn nonapprox contradicts the checkpoint in whole, which has RSFE" "--init whole" -- --out whole --resume --attn nonapprox
 refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
+refuse "--size small contradicts the checkpoint in whole, which has --dim 32 --layers 4" -- --init whole --size small
 refuse "--qk-norm contradicts" "0" -- --init whole --qk-norm
 refuse "cannot make the folder" -- $little --out text/folder
 refuse "cannot make the folder: no/such is missing: mkdir -p no/such" -- $little --out no/such/folder

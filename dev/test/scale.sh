@@ -161,6 +161,7 @@ refuse "x.bin" "header" -- --data x.bin
 refuse "holds a run already" "--resume" -- $small --out whole
 refuse "mlp with --kv-heads 2" -- --layers 1 --layout M --kv-heads 2
 refuse "contradicts the checkpoint" "--dim 32" -- --out whole --resume --dim 32
+refuse "--size small contradicts the checkpoint in whole" "--layers" -- --init whole --size small
 refuse "training" "--data FILE" -- --out whole --resume --data "$root/dev/data/austen_train.txt" --val text
 refuse "--device gpu" "expected cuda, mps or cpu" -- --device gpu
 refuse "--runs nowhere" -- --runs nowhere
