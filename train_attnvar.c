@@ -1357,7 +1357,7 @@ typedef struct {
     float *dprenorm;            // (Rmax,T,C) of q or k before QK-norm
     float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
     float *r;                   // (Rmax,T,NH) scratch of RMSNorm's backward pass
-    float *logits;              // (chunk,V)
+    float *logits;              // (chunk,V) in the memory of act, dact, dgate, dup
     float *losses;              // (B,T) of the last forward pass, 0 where nothing is scored
     unsigned char *right;       // (B,T) is no token likelier than the target?
     int scored, correct;        // positions with a target; those of them that are right
@@ -1473,10 +1473,12 @@ static void carve(Model *m, Arena *a) {
     m->dprenorm = take(a, c->qk_norm ? wide : 0);
     m->act = take(a, hidden), m->dact = take(a, hidden);
     m->dgate = take(a, hidden), m->dup = take(a, hidden);
+    m->logits = m->act;                 // in the memory of these four, which the head does not use
+    size_t logits = (size_t)m->chunk * c->vocab;
+    take(a, logits > 4 * hidden ? logits - 4 * hidden : 0);
     m->r = take(a, most * T * NH);
     m->cos_sin = take(a, T * C / NH);
     m->losses = take(a, c->batch * T);
-    m->logits = take(a, (size_t)m->chunk * c->vocab);
     m->anchor_input = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
 }
 
@@ -1525,9 +1527,9 @@ static void model_plan(Model *m, const Config *c) {
     m->layer = allocate(((size_t)c->layers + 1) * sizeof *m->layer, "the layers");
     declare_tensors(m);
     find_anchors(m);
-    // about 16 MB of logits at a time, but at least 256 positions: each chunk reads the whole head
+    // about 16 MB of logits at a time, but at least 512 positions: each chunk reads the whole head
     size_t fit = ((size_t)4 << 20) / c->vocab, all = (size_t)c->batch * c->seq;
-    if (fit < 256) fit = 256;
+    if (fit < 512) fit = 512;
     m->chunk = (int)(fit < all ? fit : all);
     Arena count = {0};
     carve(m, &count);
