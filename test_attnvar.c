@@ -2055,7 +2055,7 @@ static void test_init(void) {
 // What the start-up block reports of memory, counted by hand.
 static void test_memory(void) {
     if (!wanted("memory report")) return;
-    // V 65536: the logits of 256 positions at a time. R, so layer 1 keeps one row of q and k
+    // V 65536: the logits of 512 positions at a time. R, so layer 1 keeps one row of q and k
     Config c = config_of(&(Case){"SR", 65536, 16, 2, 1, 24, 64, 8, 0, 0, 0});
     Model m;
     int before = omp_get_max_threads();
@@ -2070,8 +2070,8 @@ static void test_memory(void) {
     omp_set_num_threads(before);
     Scratch s = scratch_floats(&c);                         // of a thread: panels of a, two maps, rows
     bool scratch = three - one == 2 * (GROUP * MR * KC + 2 * s.map + s.packed) * sizeof(float);
-    check(m.mixer_bytes == mixers * sizeof(float) && m.chunk == 256 && scratch, "memory report",
-          "mixers %zu bytes, expected %zu; logits of %d positions, expected 256; scratch %zu, with three threads %zu",
+    check(m.mixer_bytes == mixers * sizeof(float) && m.chunk == 512 && scratch, "memory report",
+          "mixers %zu bytes, expected %zu; logits of %d positions, expected 512; scratch %zu, with three threads %zu",
           m.mixer_bytes, mixers * sizeof(float), m.chunk, one, three);
     free(m.tensors), free(m.layer);
 }

@@ -3,7 +3,7 @@
 This file trains a small Qwen2.5-style language model. Each layer's attention is one of seven
 variants: standard attention, or one of six that relax one of its four design principles, after
 "Deconstructing Attention" (Xue, Moosavi, Aletras, arXiv 2510.11602). The forward and the backward
-pass of every variant are written out; no library computes anything. One model, one optimizer,
+pass of every variant are written out; there is no tensor library. One model, one optimizer,
 float32, on the CPU. It is C11 and needs libm, the libc of a POSIX.1-2008 system or of MinGW-w64
 and, if there, OpenMP; gcc and clang make it fast.
 
@@ -21,13 +21,13 @@ The four principles of attention, and the variants that relax them:
     4  queries and keys of the current layer: they are projected from its own input
 
     variant       relaxes   how                                     its map A
-    standard      nothing                                           softmax(q_i.k_j / sqrt dh)
-    mlp           1         no position sees another                none
-    approx        2         exp(x) becomes 1 + x + x^2/2            Taylor weights, normalised
-    nonapprox     2         each key has one score for all queries  softmax(SiLU(q_j).k_j / sqrt dh)
-    rndembqk      3         q, k of a fixed random sequence         one softmax map for all
-    fixedseqqk    3         q, k of a fixed text                    one softmax map for all
-    staticembqk   4         q, k from the token embeddings          softmax(q_i.k_j / sqrt dh)
+  S standard      nothing                                           softmax(q_i.k_j / sqrt dh)
+  M mlp           1         no position sees another                none
+  A approx        2         exp(x) becomes 1 + x + x^2/2            Taylor weights, normalised
+  N nonapprox     2         each key has one score for all queries  softmax(SiLU(q_j).k_j / sqrt dh)
+  R rndembqk      3         q, k of a fixed random sequence         one softmax map for all
+  F fixedseqqk    3         q, k of a fixed text                    one softmax map for all
+  E staticembqk   4         q, k from the token embeddings          softmax(q_i.k_j / sqrt dh)
 
 Map of this file
      1  utilities       one way to fail, allocation, the RNG
@@ -73,10 +73,17 @@ One block, one layer of Qwen2.5. The variants change the places marked *; [ ]: n
 
 #define _DEFAULT_SOURCE         // POSIX.1-2008 beside C11, as glibc and musl name it
 #define _FILE_OFFSET_BITS 64    // files beyond 2 GB, also where off_t has 32 bits
+#include <float.h>
+#if defined _MSC_VER || __STDC_VERSION__ < 201112L
+#error "this is C11: add -std=c11; on Windows use MinGW-w64 or WSL, not MSVC"
+#elif __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "this machine is big-endian: no other could read its files, and it would misread theirs"
+#elif FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
+#error "this compiler computes float in a wider type: on x86 add -msse2 -mfpmath=sse"
+#endif
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
@@ -100,6 +107,7 @@ __declspec(dllimport) int __stdcall SetConsoleOutputCP(unsigned);
 #define aligned_alloc(to, bytes) malloc(bytes)      // not aligned: right, but slower
 #define sysconf(name) 0L        // not known; a lack of memory is noticed when it is allocated
 #define SIGHUP SIGBREAK
+#define SIGPIPE SIGBREAK
 __attribute__((constructor)) static void begin(void) {      // binary files; a UTF-8 console
     _fmode = _O_BINARY, SetConsoleOutputCP(65001);
 }
@@ -113,13 +121,6 @@ static int omp_get_thread_num(void) { return 0; }
 static int omp_get_num_threads(void) { return 1; }
 static int omp_get_max_threads(void) { return 1; }
 static void omp_set_num_threads(int n) { (void)n; }
-#endif
-#if defined _MSC_VER || __STDC_VERSION__ < 201112L
-#error "this is C11: add -std=c11; on Windows use MinGW-w64 or WSL, not MSVC"
-#elif __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "this machine is big-endian: no other could read its files, and it would misread theirs"
-#elif FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
-#error "this compiler computes float in a wider type: on x86 add -msse2 -mfpmath=sse"
 #endif
 #ifdef ATTNVAR_DOUBLE           // The tests compare gradients with finite differences in double,
 #define float double            // so no code here may assume that a float has 4 bytes.
@@ -138,7 +139,7 @@ static int share(int n, int p, int parts) { return (int)((long long)n * p / part
 #define PROGRAM "train_attnvar"
 #endif
 
-// Every error ends here. A message says: what was found, what is expected, what to run.
+// Every error ends here. A message says what was found, what is expected and what to run, if any.
 static _Noreturn void fail(const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -150,7 +151,7 @@ static _Noreturn void fail(const char *format, ...) {
     exit(1);
 }
 
-// Zeroed memory on a 64-byte boundary (a cache line, and the widest vector). Never NULL.
+// Zeroed memory; but on Windows aligned to 64 bytes (a cache line, the widest vector). Never NULL.
 static void *allocate(size_t bytes, const char *what) {
     size_t whole = (bytes + 63) / 64 * 64;              // rounded up; less than bytes: overflow
     void *p = whole < bytes ? NULL : aligned_alloc(64, whole ? whole : 64);
@@ -184,21 +185,21 @@ static bool flush_folder(const char *path) {
     return fclose(folder) == 0 && done;
 }
 
-// If standard output is closed (>&-), the next file that is opened would take its number and get
-// all that is printed. So a file to which nothing can be written takes the number first.
+// If a standard stream is closed (>&-), the next file that is opened would take its number and get
+// what is printed there. So a file to which nothing can be written takes the number first.
 static void fill_closed(void) {
     for (int f = 0; f < 3; f++)
         if (fstat(f, &(struct stat){0}) != 0) open("/dev/null", O_RDONLY);
 }
 
-// Locks a file, which may be missing if `create`. 1: it is this process's until the process ends in
+// Locks a file; `create` makes a missing one. 1: it is this process's until the process ends in
 // any way; 0: it is another's; -1: there is no file, or the system or its file system has no locks
 // (errno says why).
 static int lock_file(const char *path, bool create) {
     int file = open(path, create ? O_RDWR | O_CREAT : O_RDWR, 0666);
     if (file < 0) return -1;
 #ifdef _WIN32
-    if (errno = EACCES, _locking(file, _LK_NBLCK, 1) == 0) return 1;        // wine's leaves errno
+    if (errno = EACCES, _locking(file, _LK_NBLCK, 1) == 0) return 1;        // wine sets no errno
 #elif defined F_SETLK
     if (fcntl(file, F_SETLK, &(struct flock){.l_type = F_WRLCK}) == 0) return 1;
 #else
@@ -207,11 +208,20 @@ static int lock_file(const char *path, bool create) {
     return errno == EACCES || errno == EAGAIN ? 0 : -1;
 }
 
-// SIGINT, SIGTERM or SIGHUP (Windows: Ctrl-C, Ctrl-Break, a closing console) end the run after the
-// step it is in. A second signal ends it at once, but for SIGHUP, which a terminal sends twice.
-static volatile sig_atomic_t interrupted;           // by which of them
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// SIGINT, SIGTERM, SIGHUP (Windows: Ctrl-C, Ctrl-Break, a closing console) and SIGPIPE (no program
+// reads the output any more) end the run after the step it is in. Another signal ends it at once,
+// but for SIGHUP or within half a second, since make and terminals may send one signal twice.
+static volatile sig_atomic_t interrupted;           // the signal's number, else 0
 static void on_signal(int number) {
-    if (interrupted && number != SIGHUP) signal(number, SIG_DFL), raise(number);
+    static double first;
+    if (!interrupted) first = seconds();
+    else if (number != SIGHUP && seconds() - first > 0.5) signal(number, SIG_DFL), raise(number);
     interrupted = number;
 #ifdef _WIN32
     signal(number, on_signal);
@@ -220,18 +230,12 @@ static void on_signal(int number) {
 }
 
 static void catch_signals(void) {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    for (int i = 0; i < 3; i++)                     // a signal ignored (nohup) stays ignored
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    for (int i = 0; i < 4; i++)                     // a signal ignored (nohup) stays ignored
         if (signal(numbers[i], SIG_IGN) != SIG_IGN) signal(numbers[i], on_signal);
 #ifdef SIGXFSZ
     signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
 #endif
-}
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 // The RNG is splitmix64 (Steele, Lea, Flood 2014); one 64-bit number is its whole state. From state
@@ -246,7 +250,7 @@ static uint64_t random_u64(uint64_t *state) {
 // Uniform in [0, 1): the top 53 bits.
 static double random_uniform(uint64_t *state) { return (random_u64(state) >> 11) * 0x1p-53; }
 
-// N(0, 1) by Box and Muller, the cosine half; two uniforms a draw. 1 - u is in (0, 1].
+// N(0, 1) by Box and Muller, the cosine half, from two uniforms u, v; 1 - u is in (0, 1].
 static double random_normal(uint64_t *state) {
     double radius = sqrt(-2 * log(1 - random_uniform(state)));
     return radius * cos(6.283185307179586 * random_uniform(state));
@@ -267,12 +271,12 @@ static uint64_t random_stream(uint64_t seed, int stream) {
 //
 // Every projection, the head and the blocks of attention call this. It is fast for four reasons.
 //   - Registers hold an MR x NR tile of c. Each step adds the outer product a[:,k] b[k,:] to it:
-//     MR + NR loads feed MR*NR multiply-adds.
+//     MR + NR floats, once loaded, feed MR*NR multiply-adds.
 //   - Packing first copies b into panels of NR columns (zeros beyond N), so that the inner loop
 //     reads any b with stride one. If more than FEW panels of b use MR rows of a, these are copied.
 //   - Blocks. KC rows of a panel of b stay in the first cache (16 KB with AVX2) while GROUP panels
 //     of a, from the second (48 KB), pass by. K beyond KC is handled in later passes.
-//   - Threads pack a block of b together; then each takes one unit of c, some tiles, after another.
+//   - Threads pack a block of b together; then each takes a unit of c (some tiles), then another.
 // Each element of c is c0, plus the sum over the first KC of k, plus that over the next KC, and so
 // on, whoever computes it: the result does not depend on the number of threads.
 // ------------------------------------------------------------------------------------------------
@@ -375,8 +379,8 @@ static void edge_tile(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a,
         }
 }
 
-// Made by make_work(): two blocks of b (weight_gradient keeps sums in the second); then, for each
-// thread, GROUP panels of a.
+// Made by make_work(): two blocks of b, BLOCK floats each (in the second weight_gradient adds up);
+// then, for each thread, GROUP panels of a.
 static float *panels;
 
 // c (M,N) = c0 + a b by the calling thread. Packed b has `depth` rows; the first K are used.
@@ -422,8 +426,8 @@ typedef struct { int down, across; } Unit;
 static Unit unit_size(int M, int N, int count) {
     Unit best = {0, 0};
     double least = INFINITY;
-    for (int height = 1; height <= count; height++) {
-        int tall = height * MR, wide = count / height * NR;     // of all, if a unit were one tile
+    for (int n = 1; n <= count; n++) {                          // n units down, count / n across:
+        int tall = n * MR, wide = count / n * NR;               // their grid, were each one tile
         Unit u = {(M + tall - 1) / tall * MR, (N + wide - 1) / wide * NR};
         double cost = (double)u.down * u.across + 16 * u.down + 4 * u.across;
         if (cost < least) least = cost, best = u;
@@ -467,8 +471,8 @@ static void matmul(float *c, size_t ldc, const float *c0, size_t ldc0, Mat a, Ma
 // Argument order in sections 3 and 4: outputs, inputs, weights, dimensions; a backward function
 // takes first the gradients that it computes, then the upstream gradient, then what it needs of the
 // forward function's outputs and inputs. Gradients of activations are assigned (=). Gradients of
-// parameters, and of tensors with several readers (the residual stream), are accumulated (+=). From
-// section 2 it takes c = c0 + a b and Mat; weight_gradient and 4.1 also pack_panels and multiply.
+// parameters, and of tensors with several readers (the residual stream), are accumulated (+=). Of
+// section 2 these use matmul and Mat; weight_gradient and 4.1 also pack_panels and multiply.
 // ------------------------------------------------------------------------------------------------
 
 enum { LANES = 16 };        // partial sums of a reduction. Their order is fixed here, so that a
@@ -583,9 +587,9 @@ static void rmsnorm_forward(float *y, const float *x, const float *gain, size_t 
     }
 }
 
-// With u = dy g:  dx_c += r (u_c - x_c r^2 mean_c(u x)), because dr/dx_c = -r^3 x_c / C;
+// With u = dy g:  dx_c += r (u_c - x_c r^2 mean_c(u x)), as r's derivative is -r^3 x_c / C;
 // dg_c += sum_n dy x r. dx is added to, because the residual stream has other readers (QK-norm sets
-// dx to 0 before). r (N) is scratch. Recomputing the inverse RMS is cheaper than storing it.
+// dx to 0 before). r (N) is scratch: the inverse RMS is not kept from the forward pass.
 static void rmsnorm_backward(float *dx, float *dgain, const float *dy, const float *x,
                              const float *gain, float *r, size_t N, int C) {
 #pragma omp parallel for
@@ -718,8 +722,8 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // 4  Mixers
 //
 // A mixer stands between the projections and Wo: it takes q, k, v and returns o. (Only mlp differs:
-// it takes q and k and returns u, which Wv then projects to o.) All seven use the same parameters
-// (Wq, bq, Wk, bk, Wv, bv, Wo), so all variants have equal parameter counts.
+// it takes q and k and returns u, which Wv then projects to o.) All seven have the same parameters
+// (Wq, bq, Wk, bk, Wv, bv, Wo, QK-norm's gains), so all variants have equal parameter counts.
 // Every chapter has the same parts: the idea; the equations; the change from standard; the values
 // kept for the backward pass; the gradient; the cost in FLOPs a layer (a multiply-add is two FLOPs,
 // projections are left out); forward and backward (4.2 uses section 3's SwiGLU, 4.3 and 4.5 to 4.7
@@ -732,8 +736,8 @@ static void crossentropy_backward(float *probs, const int *target, int scored, s
 // ------------------------------------------------------------------------------------------------
 
 // How a variant with a T x T map weighs the n keys of one query i, in place; 4.1 has the equations.
-// Weigh: x_j, which holds q_i.k_j without the factor s, becomes z_i A_ij; stat[1] = 1/z_i, by which
-// o_i is multiplied later (dh products, not n); stat[0] = the maximum, if there is one.
+// Weigh: x_j = q_i.k_j (4.1's x_ij without s) becomes z_i A_ij; stat[1] = 1/z_i, by which o_i is
+// multiplied later (dh products, not n); stat[0] = the maximum, if there is one.
 // WeighBackward: x_j, q_i.k_j again, becomes A_ij; da_j: from dA_ij to q_i.k_j's gradient; c = c_i.
 typedef void Weigh(float *x, float *stat, float s, int n);
 typedef void WeighBackward(float *x, float *da, const float *stat, float c, float s, int n);
@@ -760,15 +764,15 @@ static inline size_t stat_at(int r, int t, int h, const Mix *m) {
 // The idea. Each position asks with a query, each offers a key, and the answer is an average of the
 // values, weighted by how well query and key match. All four principles hold.
 //
-//     x_ij = s q_i.k_j            q, k after RoPE
+//     x_ij = s q_i.k_j            q, k after QK-norm, RoPE
 //     A_ij = exp(x_ij) / sum_{l<=i} exp(x_il)                   the map, causal
 //     o_i  = sum_{j<=i} A_ij v_j
 //
 // Changed: nothing.
 // Kept:    q, k, v, o and, for each query, max_i = max_j q_i.k_j and 1/z_i, where z_i = sum_j
 //          exp(s (q_i.k_j - max_i)): with them the backward pass computes A_ij again in one step.
-//          The T x T map itself is never stored, only a few rows at a time.
-// Gradient: dA_ij = g_i.v_j. The softmax has dA_il/dx_ij = A_il ([l = j] - A_ij), so
+//          The blocks below never store the T x T map itself, only a few rows at a time.
+// Gradient: dA_ij = g_i.v_j. A_il's derivative with respect to x_ij is A_il ([l = j] - A_ij), so
 //          dx_ij = A_ij dA_ij - A_ij sum_l A_il dA_il = A_ij (dA_ij - c_i) with
 //          c_i = sum_l A_il dA_il = g_i.(sum_l A_il v_l) = g_i.o_i: dh products instead of T. Then
 //          dq_i = s sum_j dx_ij k_j;  dk_j = s sum_i dx_ij q_i;  dv_j = sum_i A_ij g_i.
@@ -864,7 +868,7 @@ static void pack_heads(int slot, const float *x, int R, bool turned, const Mix *
         }
 }
 
-// Blocks of queries are independent: each thread takes the next, that with most keys first.
+// Blocks of queries are independent: each thread takes the next; those with most keys come first.
 static void attend_forward(float *o, float *stat, const float *q, const float *k, const float *v,
                            Mix m) {
     int blocks = (m.T + QF - 1) / QF, served = m.R / m.M;       // rows that one map serves
@@ -1045,15 +1049,15 @@ static void taylor_row_backward(float *x, float *da, const float *stat, float c,
 // Z is kept relative to the scores' running maximum, so that no exponent is positive: scores beyond
 // 1000 do occur.
 //
-// Changed: no T x T map at all; two gates a position instead of a row of weights.
+// Changed: the T x T map is never formed; two gates a position and head replace a row of weights.
 // Kept:    q, k, v, o and the gates a_i, b_i.
 // Gradient: P_j = g_j + b_{j+1} P_{j+1} is the whole gradient of o_j (b_{j+1} = 0 at the end). From
 //          o_j = b_j o_{j-1} + a_j v_j follow dv_j = a_j P_j and, as b_j = 1 - a_j, the gradient of
 //          gate a_j, da_j = P_j.(v_j - o_{j-1}). Score x_j moves its own gate by a_j b_j and, being
 //          in Z_i, every later gate a_i by -a_i A_ij, where A_ij = a_j b_{j+1} .. b_i:
 //          dx_j = a_j (b_j da_j + E_j),  E_j = -sum_{i>j} a_i da_i b_{j+1} .. b_i, that is
-//          E_{j-1} = b_j (E_j - a_j da_j). Then du_j = s dx_j k_j, dk_j = s dx_j u_j; SiLU' to q.
-//          The textbook form dx_j = a_j (v_j.P_j - C_j), C_j = g_j.o_j + b_{j+1} C_{j+1}, subtracts
+//          E_{j-1} = b_j (E_j - a_j da_j). Then du_j = s dx_j k_j, dk_j = s dx_j u_j; dq by SiLU'.
+//          The textbook form dx_j = a_j (v_j.P_j - W_j), W_j = g_j.o_j + b_{j+1} W_{j+1}, subtracts
 //          two large numbers where the gate saturates: with scores of std 1e3 its float32 noise is
 //          7e6 times the true value. No gradient passes through the maximum: it cancels in a, b.
 // Cost:    about 10 R T C forward, 20 backward: linear in the length; a state of C + 2 NH floats.
@@ -1066,9 +1070,9 @@ static void nonapprox_scan(float *o, float *stat, const float *v, int r, int h, 
         float *gate = stat + stat_at(r, i, h, m), x = gate[0];
         float higher = x > max ? x : max;
         float old = Z * exp_fast(max - higher), new = exp_fast(x - higher);
-        max = higher;
-        Z = old + new;
-        float a = gate[0] = new / Z, b = gate[1] = old / Z;
+        max = higher, Z = old + new;
+        float a = new / Z, b = old / Z;
+        gate[0] = a, gate[1] = b;
         const float *vi = v + at(r, i, h / (m->NH / m->NKV), m, m->NKV);
         float *oi = o + at(r, i, h, m, m->NH);
         const float *before = i ? oi - (size_t)m->NH * m->dh : vi;      // any numbers: b_0 = 0
@@ -1109,9 +1113,9 @@ static void nonapprox_scan_backward(float *dq, float *dv, float *P, const float 
         size_t at_q = at(r, j, h, m, m->NH), at_k = at(r, j, h / (m->NH / m->NKV), m, m->NKV);
         const float *gate = stat + stat_at(r, j, h, m), *gj = g + at_q, *vj = v + at_k;
         const float *before = j ? o + at_q - (size_t)m->NH * m->dh : vj;    // any numbers: b_0 = 0
-        float a = gate[0], b = gate[1], b_next = j + 1 < m->T ? gate[3] : 0, *dvj = dv + at_k;
-        float lane[LANES] = {0};
-        // forward: o_j = b_j o_{j-1} + a_j v_j; backward (b_{j+1} lies at gate + 3):
+        float a = gate[0], b = gate[1], *dvj = dv + at_k, lane[LANES] = {0};
+        float b_next = j + 1 < m->T ? gate[3] : 0;              // b_{j+1}, position j + 1's gate[1]
+        // forward: o_j = b_j o_{j-1} + a_j v_j; backward:
         int c;
         for (c = 0; c < m->dh; c++) P[c] = gj[c] + b_next * P[c];
         for (c = 0; c + LANES <= m->dh; c += LANES)
@@ -1154,7 +1158,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
     }
 }
 
-// Exercise: show that permuting positions 0 .. i-1 leaves o_i unchanged. What can it not know?
+// Exercise: show that permuting positions 0 .. i-1 leaves o_i unchanged. What can o_i not show?
 
 // ---- 4.5  rndembqk -----------------------------------------------------------------------------
 //
@@ -1173,7 +1177,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 // Cost:    (1 + R) T^2 C forward, (3 + 2 R) T^2 C backward: one map, not R; blocks have a row more.
 //
 // Its mixer is standard's, called with M = 1. (In the backward pass a thread takes a whole
-// key/value head of the one map, so no more threads than such heads have work.)
+// key/value head of the one map, so at most NKV threads have work.)
 
 // Exercise: after training the maps are constants. How many floats would replace Wq, bq, Wk, bk?
 
@@ -1191,7 +1195,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 // Gradient: as rndembqk; it ends in the embedding table, at the anchor's tokens.
 // Cost:    as rndembqk.
 
-// Exercise: feed a standard model the anchor's own text. Why does fixedseqqk compute the same?
+// Exercise: on the anchor's own text fixedseqqk computes what standard does with its weights. Why?
 
 // ---- 4.7  staticembqk --------------------------------------------------------------------------
 //
@@ -1220,7 +1224,7 @@ static void nonapprox_backward(float *dq, float *dk, float *dv, const float *g, 
 
 enum { STANDARD, MLP, APPROX, NONAPPROX, RNDEMBQK, FIXEDSEQQK, STATICEMBQK, VARIANTS };
 
-// The rows whose q and k a layer uses.
+// Where a layer's q and k come from.
 typedef enum { QK_OWN, QK_RANDOM_ANCHOR, QK_TEXT_ANCHOR, QK_STATIC } QKSource;
 
 typedef struct {
@@ -1313,7 +1317,7 @@ typedef struct {
 typedef struct {
     Tensor *w, *b;              // (H*dh,C) (H*dh), H = NH for q, NKV for k
     Tensor *gain;               // (dh) QK-norm's; NULL without --qk-norm and in mlp
-    float *raw, *out;           // (M,T,H,dh) before QK-norm; after it and RoPE. No gain: one
+    float *raw, *out;           // (M,T,H,dh) before QK-norm; after it and RoPE. No gain: the same
 } Projection;
 
 typedef struct {
@@ -1354,7 +1358,7 @@ typedef struct {
     float *ne, *dne, *de;       // (Rmax,T,C) staticembqk: RMSNorm(e); gradients of ne, of e
     float *dq, *dk, *dv, *du;   // room (Rmax,T,C) for gradients of q, k, v, u; du in dv's memory
     float *g;                   // (Rmax,T,C) gradient of the mixer's output o
-    float *dprenorm;            // (Rmax,T,C) of q or k before QK-norm
+    float *dprenorm;            // (Rmax,T,C) gradient of q or k before QK-norm
     float *act, *dact, *dgate, *dup;    // (Rmax,T,F)
     float *r;                   // (Rmax,T,NH) scratch of RMSNorm's backward pass
     float *logits;              // (chunk,V) in the memory of act, dact, dgate, dup
@@ -1373,7 +1377,7 @@ static int rows_in(const Model *m, int b, int l) {
     return m->skip == SKIP_NONE ? b + m->layer[l].anchor_rows : b;
 }
 
-// Numbers the anchors from the last layer down: the anchor that the latest layer uses is 0. So the
+// Numbers the anchors from the last layer down: the last anchored layer's is 0. So the
 // rows that enter a block are always the first of those that enter the block before it.
 static void find_anchors(Model *m) {
     int count = 0;
@@ -1382,7 +1386,7 @@ static void find_anchors(Model *m) {
         QKSource source = variants[m->c.kind[l]].source;
         L->anchor = -1;
         if (source == QK_RANDOM_ANCHOR || source == QK_TEXT_ANCHOR) {
-            L->anchor = count == 0 || m->anchor_kind[0] == source ? 0 : 1;
+            L->anchor = count > 0 && m->anchor_kind[0] != source;
             if (L->anchor == count) m->anchor_kind[count++] = source;
         }
         L->anchor_rows = count;
@@ -1395,7 +1399,7 @@ static bool uses(const Config *c, QKSource source) {
     return false;
 }
 
-// The registry. In code layers count from 0, as in Hugging Face's names; l = -1: of no layer.
+// The registry. From here on layers count from 0, as in Hugging Face's names; l = -1: of no layer.
 static Tensor *add_tensor(Model *m, Role role, int nrows, int ncols, int l, const char *name) {
     Tensor *t = &m->tensors[m->ntensors++];
     t->role = role, t->rows = nrows, t->cols = ncols, t->size = (size_t)nrows * ncols;
@@ -1432,8 +1436,8 @@ static void declare_tensors(Model *m) {
     m->head = c->untied ? add_tensor(m, MATRIX, c->vocab, C, -1, "lm_head.weight") : m->embed;
 }
 
-// All activations are slices of one allocation. carve() runs twice: first without memory, to add up
-// the sizes, then to assign the slices.
+// The activations (not tokens, not right) are slices of one allocation. carve() runs twice: first
+// without memory, to add up the sizes, then to assign the slices.
 typedef struct { char *base; size_t used; } Arena;
 
 static float *take(Arena *a, size_t floats) {
@@ -1482,7 +1486,7 @@ static void carve(Model *m, Arena *a) {
     m->anchor_input = take(a, uses(c, QK_RANDOM_ANCHOR) ? T * C : 0);
 }
 
-// The scratch of sections 2 and 4 for the largest batch and length of a configuration.
+// The scratch of sections 2 and 4 for a configuration's batch and length, the largest that occur.
 typedef struct {
     size_t threads, panels, heads;      // how many; floats of all panels, of one array of heads
     size_t map, packed;         // floats of each thread; map has room for nonapprox's vector (dh)
@@ -1738,7 +1742,7 @@ static void model_forward(Model *m, const int *tokens, int b, int T) {
 // The head: final norm, logits, cross-entropy with targets (b,T), -1 where nothing is scored.
 // Returns the mean loss over the scored positions, in nats; m->losses holds each position's loss.
 // Forward and backward share this function, because the logits (N,V) are large: they are computed
-// and used one chunk of positions at a time. With backward set dres becomes the gradient of final.
+// and used one chunk of positions at a time. If `backward`, dres becomes the gradient of final.
 static double head_pass(Model *m, const int *targets, bool backward) {
     int C = m->c.dim, V = m->c.vocab;
     size_t N = (size_t)m->b * m->T;
@@ -1866,7 +1870,7 @@ static void zero_gradients(Model *m) {
 // --data is one of these:
 //   - shards of tokens as llm.c writes them: a header of 256 int32 (magic, version, count, zeros),
 //     then the tokens. Magic 20240520, version 1: uint16; magic 20240801, version 7: uint32;
-//   - any other text: its bytes, vocabulary 256, so that no tokenizer is needed;
+//   - any other file, a text: its bytes, vocabulary 256, so that no tokenizer is needed;
 //   - the word recall: no file but a task, made up as it is read (see recall_sequence).
 // Several files form one stream. They stay on disk: a window is read when it is needed, and every
 // token is checked whenever it is read.
@@ -1875,7 +1879,7 @@ static void zero_gradients(Model *m) {
 enum { MAX_FILES = 256, MAX_PAIRS = 256, HEADER_BYTES = 1024 };
 enum { MAGIC_16 = 20240520, MAGIC_32 = 20240801, MAGIC_CHOICES = 20240522 };
 enum { PIECE = 4096 };          // tokens that are read at a time
-enum { FLOORS_VOCAB = 1024 };   // pairs of tokens are counted for vocabularies up to this size
+enum { FLOORS_VOCAB = 1024 };   // pairs of tokens below it are counted; V above it: no floors
 enum { RECALL_WINDOWS = 1024 }; // stand for all of recall's endless validation data
 
 typedef struct {
@@ -1893,7 +1897,7 @@ typedef struct {
     int vocab;                  // every token is less; 0: not known yet
     int largest;                // the largest token; survey() finds it and the next two
     uint32_t checksum;          // of all tokens
-    size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) how often b follows a
+    size_t *follows;            // (FLOORS_VOCAB,FLOORS_VOCAB) [a][b]: how often b follows a
 } Data;
 
 typedef struct { char *s; size_t n, room; } Text;       // a text that grows
@@ -1935,7 +1939,7 @@ static bool is_binary(const unsigned char *head, size_t n) {
     return controls > n / 20;
 }
 
-// Opens a file; option: how an error names it.
+// Opens a file; `option` is the one that names it, for errors.
 static void shard_open(Shard *s, const char *path, const char *option) {
     unsigned char head[512];
     int32_t header[3] = {0};                    // magic, version, count
@@ -1974,7 +1978,7 @@ static void expect_one_kind(const Shard *a, const Shard *b) {
         fail("%s holds %s and %s holds %s: expected one kind", a->path, a->kind, b->path, b->kind);
 }
 
-// Opens the files whose names are the lines of `files`; option: how an error names them.
+// Opens the files whose names are the lines of `files`, the value of the option.
 static void data_open(Data *d, const char *files, const char *option) {
     char *line = strcpy(allocate(strlen(files) + 1, "names"), files);
     *d = (Data){0};
@@ -2009,7 +2013,7 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
         size_t byte = (s->width == 1 ? 0 : HEADER_BYTES) + place * s->width;
         if (fseeko(s->file, (off_t)byte, SEEK_SET) != 0 ||
             fread(bytes, s->width, got, s->file) != (size_t)got)
-            fail("%s: cannot read tokens %zu to %zu: the file was shortened while in use",
+            fail("%s: cannot read tokens %zu to %zu: was the file shortened while in use?",
                  s->path, place, place + got - 1);
         for (int k = 0; k < got; k++) {
             uint32_t token = 0;
@@ -2070,11 +2074,11 @@ static int random_below(uint64_t *rng, int n) { return (int)(random_u64(rng) % (
 static void recall_sequence(const Data *d, uint64_t *rng, int T, int *inputs, int *targets) {
     int P = d->pairs, half = d->vocab / 2, slots = (T - 2 * P) / 2, asked = 0, order[MAX_PAIRS];
     for (int t = 0; t < T; t++) inputs[t] = 0, targets[t] = -1;
-    for (int p = 0, taken; p < P; p++) {
+    for (int p = 0, same; p < P; p++) {
         do {
             inputs[2 * p] = 1 + random_below(rng, half - 1);
-            for (taken = 0; inputs[2 * taken] != inputs[2 * p]; ) taken++;
-        } while (taken < p);                                        // a key before it is the same
+            for (same = 0; inputs[2 * same] != inputs[2 * p]; ) same++;
+        } while (same < p);                                         // an earlier key is the same
         inputs[2 * p + 1] = half + random_below(rng, d->vocab - half);
         order[p] = p;
     }
@@ -2134,7 +2138,7 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
     double *p = allocate(3 * (size_t)V * sizeof *p, "counts"), *n = p + V, *k = n + V;
     int *inputs = allocate(2 * (size_t)T * sizeof *inputs, "a window"), *targets = inputs + T, last;
     double scored = (double)windows * T;
-    read_tokens(train, train->n - 1, 1, &last);         // occurs there without being followed
+    read_tokens(train, train->n - 1, 1, &last);         // nothing follows it: n lacks it
     for (int a = 0; a < V; a++) {
         const size_t *follows = train->follows + (size_t)a * FLOORS_VOCAB;
         for (int b = 0; b < V; b++) n[a] += (double)follows[b], k[a] += follows[b] > 0;
@@ -2160,9 +2164,9 @@ static void floors(const Data *train, const Data *val, size_t windows, int T, in
 // checkpoint keeps. settings(), in section 11, puts their values together.
 // ------------------------------------------------------------------------------------------------
 
-// Row 0 names the options to which a size gives values. The last four are the paper's models, not
-// its recipe: 256 sequences a step for 15e9 tokens, beta2 0.9999, 2000 steps of warm-up, a minimum
-// of 0, and for 1.7b QK-norm and no biases.
+// Row 0 names the options to which a size gives values. The last four have the paper's dimensions,
+// but not its recipe (256 sequences a step for 15e9 tokens, beta2 0.9999, 2000 steps of warm-up, a
+// minimum rate of 0), and its 1.7b has QK-norm and no biases.
 enum { SIZES = 8, COLUMNS = 10 };
 static const char *const sizes[1 + SIZES][COLUMNS] = {
     {"size",   "dim", "layers", "heads", "ffn", "seq", "batch", "steps", "lr", "beta2"},
@@ -2192,8 +2196,8 @@ typedef struct {
 
 typedef enum { FLAG, INT, REAL, SEED, TEXT, LIST } OptionType;      // LIST: texts, a line each
 
-// How a checkpoint keeps an option. --resume takes all that is kept; --init takes the MODEL options
-// and, unless they are given, --seq and --layout.
+// How a checkpoint keeps an option. --resume takes all that is kept; --init the MODEL options, also
+// --seq unless it is given, and --layout unless it or --attn is given.
 //   MODEL  the tensors' shapes: --resume and --init refuse another value
 //   RUN    --resume refuses another value
 //   PLAN   --resume takes another value, from the next step on
@@ -2207,7 +2211,7 @@ typedef struct {
     Keeper keeper;
     size_t offset;              // of the value in Settings
     double low, high;           // INT and REAL: the range allowed
-    const char *help;           // in brackets: a default that follows from other options
+    const char *help;           // in brackets: a default that print_help() cannot look up
 } Option;
 
 #define AT(field) offsetof(Settings, field)
@@ -2288,19 +2292,19 @@ static void set_option(Settings *s, const Option *o, const char *text, const cha
     else *(int *)at = (int)x;
 }
 
-// The row of a table that begins with this name of n characters. If no row does: -1, or, if
+// The row of a table whose first field is this name of n characters. If no row's is: -1, or, if
 // `called` is the word for a row in a message, an error that lists all rows.
 #define FIND(table, name, n, called) \
     find_name(table, sizeof *(table), sizeof(table) / sizeof *(table), name, n, called)
 static int find_name(const void *table, size_t row, size_t rows, const char *name, size_t n,
                      const char *called) {
-    char known[256];
-    for (size_t i = 0, used = 0; i < rows; i++) {
+    Text known = {0};
+    for (size_t i = 0; i < rows; i++) {
         const char *entry = *(const char *const *)((const char *)table + i * row);
         if (strlen(entry) == n && strncmp(entry, name, n) == 0) return (int)i;
-        if (called) used += snprintf(known + used, sizeof known - used, i ? ", %s" : "%s", entry);
+        if (called) text_add(&known, i ? ", %s" : "%s", entry);
     }
-    if (called) fail("unknown %s '%s': expected one of %s", called, name, known);
+    if (called) fail("unknown %s '%s': expected one of %s", called, name, known.s);
     return -1;
 }
 
@@ -2350,7 +2354,7 @@ static _Noreturn void print_help(void) {
     exit(0);
 }
 
-static Text command_line[OPTIONS];      // what it gives to each option; of a LIST, a line a file
+static Text command_line[OPTIONS];      // each option's text there; of a LIST, a line a file
 
 // What the command line gives to an option, or NULL.
 static const char *given(const char *name) {
@@ -2380,8 +2384,8 @@ static void parse(int argc, char **argv) {
             if (o->type == LIST && strchr(value, '\n'))
                 fail("--%s: found a file's name with a line break: rename the file", o->name);
             text_add(t, t->n ? "\n%s" : "%s", value);
-            value = i + 1 < argc && *argv[i + 1] != '-' ? argv[i + 1] : NULL;
-        } while (o->type == LIST && value && ++i);
+            value = o->type == LIST && i + 1 < argc && *argv[i + 1] != '-' ? argv[++i] : NULL;
+        } while (value);
     }
 }
 
@@ -2442,7 +2446,7 @@ static void check_config(const Config *c) {
 // exactly the text that this program writes for its metadata (every byte: dev/notes/porting.md).
 //
 // A save is complete under temporary names before the first file is renamed. Renaming the model
-// commits it: until then the folder is as it was, and from then on --resume finishes the rest.
+// commits it: until then the save before it stands, and from then on --resume finishes the rest.
 // ------------------------------------------------------------------------------------------------
 
 enum { WEIGHTS, LOG, CONFIG, OPTIM, LOCK, RUN_FILES = LOCK };       // in the order of renaming
@@ -2551,7 +2555,7 @@ static Text header_text(const Model *m, bool optimizer, const Settings *s, const
         if (e.rows) text_add(&t, "%d,", e.rows);
         text_add(&t, "%d],\"data_offsets\":[%zu,%zu]}", e.cols, offset, offset + e.bytes);
     }
-    text_add(&t, "}%*s", (int)(-(t.n + 1) % 8), "");            // padding
+    text_add(&t, "}%*s", (int)(-(t.n + 1) % 8), "");            // to a multiple of 8
     return t;
 }
 
@@ -2601,7 +2605,7 @@ static void finish_save(const char *dir) {
         ok = rename(from.s, to.s) == 0 || is_missing(from.s);
     }
     if (!ok || !flush_folder(dir))
-        fail("%s: saved, but a file keeps its temporary name: %s; --resume renames it", dir,
+        fail("%s: saved, but a file may keep its temporary name: %s; --resume renames it", dir,
              strerror(errno));
 }
 
@@ -2696,7 +2700,7 @@ static Checkpoint *checkpoint_open(const char *dir) {
     Checkpoint *k = allocate(sizeof *k, "a checkpoint");
     const char *wrong = open_tensors(k, path_in(dir, WEIGHTS, false));
     if (wrong && is_missing(k->path.s) && !is_missing(path_in(dir, LOG, false).s))
-        fail("%s: its run has not saved yet: wait for it, or start it again", dir);
+        fail("%s: its run has saved no model yet: wait for it, or start it again by --force", dir);
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", k->path.s, wrong);
     if (strncmp(k->header.s, FORMAT, strlen(FORMAT)) != 0)
         fail("%s: is not of format 3, which this program writes; go on with the version that wrote "
@@ -2721,12 +2725,9 @@ static Checkpoint *checkpoint_open(const char *dir) {
 // two renames, so that they still have their temporary name.
 static bool open_moments(Checkpoint *k, const char *dir) {
     Text own = header_text(&k->plan, true, &k->s, &k->state);
-    for (int cut = 0; cut < 2; cut++) {
-        if (open_tensors(k, path_in(dir, OPTIM, cut)) || k->header.n != own.n ||
-            memcmp(k->header.s, own.s, own.n) != 0) continue;
-        free(own.s);
-        return cut;
-    }
+    for (int cut = 0; cut < 2; cut++)
+        if (!open_tensors(k, path_in(dir, OPTIM, cut)) && k->header.n == own.n
+            && memcmp(k->header.s, own.s, own.n) == 0) return free(own.s), cut;
     fail("%s: no optim.safetensors of the same save as model.safetensors (step %d): start another "
          "run with --init %s", dir, k->state.step, quoted(dir));
 }
@@ -2820,9 +2821,8 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
 // Locks --out. When resuming, a lock that is there is taken before the checkpoint is read, lest a
 // process that still writes change it. A folder without a lock may hold no run: no lock is made.
 static void lock_out(const char *out, bool create) {
-    static bool held;
-    int locked = held ? 1 : lock_file(path_in(out, LOCK, false).s, create);
-    held = locked > 0;
+    static int locked = -1;
+    if (locked < 0) locked = lock_file(path_in(out, LOCK, false).s, create);
     if (locked == 0)
         fail("--out %s: another process writes there: wait, or choose another folder", out);
     if (locked < 0 && create)
@@ -2859,7 +2859,7 @@ static FILE *open_log(const Settings *s, int step) {
     if (!log || ftello(log) < 0) fail_write(s->out, LOG);
     for (rewind(log); fgets(line, sizeof line, log); end = ftello(log)) {
         if (end == 0 && (!*line || strncmp(line, columns, strlen(line)) != 0))
-            fail("%s: is not a log of this program: choose another folder", path.s);
+            fail("%s: is not a log of this program: move it away or choose another folder", path.s);
         if (!strchr(line, '\n') || (end > 0 && atoi(line) > step)) break;
     }
     if (fseeko(log, end, SEEK_SET) || ftruncate(fileno(log), end)) fail_write(s->out, LOG);
@@ -2902,7 +2902,7 @@ static Score validate(const char *what, Model *m, const Data *val, size_t window
     return score;
 }
 
-// The logits (V) of the token after the last one; only after a forward pass with b = 1.
+// The logits (V) of the next token; only after a forward pass with b = 1.
 static float *next_logits(Model *m) {
     int C = m->c.dim;
     rmsnorm_forward(m->n, m->final + (size_t)(m->T - 1) * C, m->norm->w, 1, C);
@@ -2912,15 +2912,16 @@ static float *next_logits(Model *m) {
 
 // Draws from softmax(logits / temperature); overwrites the logits.
 static int draw(float *logits, int V, double temperature, uint64_t *rng) {
-    float max = row_max(logits, V), z = row_exp(logits, (float)(1 / temperature), max, V);
+    float s = (float)fmin(1 / temperature, 1e30), max = row_max(logits, V);
+    float z = row_exp(logits, s, max, V);
     double left = random_uniform(rng) * (double)z;
     for (int v = 0; v < V; v++)
         if ((left -= (double)logits[v]) < 0) return v;
     return V - 1;
 }
 
-// Prints the prompt and n drawn tokens, each computed from scratch over the last T tokens. Bytes
-// print as UTF-8, other tokens as numbers.
+// Prints the prompt and n drawn tokens, each computed from scratch from at most the last T tokens.
+// Bytes print as UTF-8, other tokens as numbers.
 static void sample(Model *m, const int *prompt, int prompted, int n, bool bytes, uint64_t seed) {
     const double temperature = 0.8;
     int T = m->c.seq, total = prompted;
@@ -2951,7 +2952,7 @@ static const char *changes(const Settings *s) {
         bool run = o->keeper == RUN && s->resume;
         if (strcmp(now, kept) == 0) continue;
         if (s->attn && strcmp(name, "layout") == 0) name = "attn", now = s->attn;
-        if (o->type == FLAG) now = "";
+        if (o->type == FLAG) now = "", kept = "it off";
         if (o->keeper == MODEL || run)
             fail("--%s%s%s contradicts the checkpoint in %s, which has %s: leave it out, or start "
                  "another run%s%s", name, *now ? " " : "", now, s->resume ? s->out : s->init,
@@ -2977,9 +2978,11 @@ static void settings(Settings *s) {
         s->val = data ? NULL : "dev/data/austen_val.txt";
     }
     int batch = s->c.batch;
-    if (init && size && (s->c.dim != from->s.c.dim || s->c.layers != from->s.c.layers))
-        fail("--size %s contradicts the checkpoint in %s, which has --dim %d --layers %d: leave it "
-             "out", size, init, from->s.c.dim, from->s.c.layers);
+    const Config *c = &s->c, *kept = from ? &from->s.c : c;
+    if (init && size && (c->dim != kept->dim || c->layers != kept->layers
+                         || c->heads != kept->heads || c->ffn != kept->ffn))
+        fail("--size %s contradicts the checkpoint in %s, with --dim %d --layers %d --heads %d "
+             "--ffn %d: leave it out", size, init, kept->dim, kept->layers, kept->heads, kept->ffn);
     if (init) s->c = from->s.c, s->c.batch = batch;
     s->from = from;
     s->layout = from && !given("attn") ? from->s.layout : "uniform";
@@ -2990,6 +2993,7 @@ static void settings(Settings *s) {
     s->layout = s->c.letters;
     check_config(&s->c);
     if (from) s->changes = changes(s);
+    if (recall && s->sample > 0) fail("--sample %d: recall has no text to go on with", s->sample);
     if (given("pairs") && (!s->data || strcmp(s->data, "recall") != 0))
         fail("--pairs %d: the data are not recall: leave it out, or --data recall", s->pairs);
     if (s->anchor && !uses(&s->c, QK_TEXT_ANCHOR))
@@ -3017,8 +3021,8 @@ static void open_data(Settings *s, Data *train, Data *val) {
     data_open(val, s->val ? s->val : s->data, s->val ? "--val" : "--data");
     expect_one_kind(&train->shard[0], &val->shard[0]);
     if (!s->val) {                                              // the last tenth
-        val->n = train->n / 10;
-        val->first = train->n -= val->n;
+        val->n = train->n / 10, train->n -= val->n;
+        val->first = train->n;
     }
     bool bytes = data_is_bytes(train);
     if (bytes && *V && *V < 256)
@@ -3086,7 +3090,7 @@ static void print_data(const Settings *s, const Data *train, const Data *val, si
     printf("\n\n");
 }
 
-// The learning rate of a step, counted from 0. Defaults: --min-lr lr/10, --warmup steps/20.
+// The learning rate of step 0, 1, .. Defaults: --min-lr lr/10, --warmup steps/20.
 static double rate_of(const Settings *s, int step) {
     return learning_rate(step, s->steps, s->warmup < 0 ? s->steps / 20 : s->warmup, s->lr,
                          s->min_lr < 0 ? s->lr / 10 : s->min_lr);
@@ -3106,12 +3110,12 @@ static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t
     }
     ADD_OVER_RANKS(m, &loss);
     float *g = m->tensors[0].g;
-    for (size_t e = 0; e < m->parameters && N > 1; e++) g[e] /= (float)N;
+    if (N > 1) for (size_t e = 0; e < m->parameters; e++) g[e] /= (float)N;
     free(inputs);
     return loss;
 }
 
-// Saves the run; returns the log, which is flushed before and which save() may rename.
+// Saves the run; flushes the log before, and returns it open again, as save() may rename it.
 static FILE *save_with_log(FILE *log, Model *m, const Settings *s, const Data *val, State *now) {
     evaluate(m, val, 1);                                // fails if the model is lost
     bool ok = flush_file(log);
@@ -3130,7 +3134,7 @@ static void say_interrupted(const Settings *s, int step, int signal) {
                 quoted(s->out));
 }
 
-// At the end: what the variant layers of a hybrid are worth, and a sample.
+// At the end: what a hybrid's layers that are not standard are worth, and a sample.
 static void show_model(Model *m, const Settings *s, const Data *val, size_t windows) {
     const char *letters = m->c.letters;
     if (strchr(letters, 'S') && strspn(letters, "S") < strlen(letters)) {

@@ -588,7 +588,7 @@ def parse(words):
         while option.kind == "list" and at < len(words) and not words[at].startswith("-"):
             values.append(words[at])
             at += 1
-        if not values:
+        if not values or option.kind in ("text", "list") and "" in values:
             fail(f"--{name} wants a value: attnvar_torch.py --help lists its own options, "
                  "./train_attnvar --help all others")
         before = [given[name]] if option.kind == "list" and name in given else []

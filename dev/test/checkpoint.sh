@@ -93,11 +93,25 @@ done
     --threads 1 --out quit > out1 2>&1 & pid=$!
 while kill -0 $pid 2>/dev/null && [ ! -e quit/log.csv ]; do sleep 0.05; done
 sleep 0.3
-kill -TERM $pid; sleep 0.1; kill -TERM $pid
+kill -TERM $pid; sleep 0.8; kill -TERM $pid
 wait $pid 2>/dev/null
 code=$?
 [ $code -gt 130 ] && [ ! -e quit/model.safetensors ] && ok=yes || ok=no
 result $ok "a second signal ends it at once" "exit code $code: $(tail -1 out1)"
+
+# ---- make sends its child the signal that the whole group has received already; a reader may leave
+"$program" --data text --val val --dim 256 --heads 4 --layers 4 --ffn 1024 --seq 256 --batch 16 --steps 3 \
+    --eval-batches 1 --threads 1 --out twice > out1 2>&1 & pid=$!
+while kill -0 $pid 2>/dev/null && [ ! -e twice/log.csv ]; do sleep 0.05; done
+sleep 0.3
+kill -TERM $pid; sleep 0.05; kill -TERM $pid
+wait $pid 2>/dev/null
+code=$?
+[ $code = 143 ] && [ -e twice/model.safetensors ] && ok=yes || ok=no
+result $ok "a signal that comes twice at once is one" "exit code $code: $(tail -1 out1)"
+"$program" $little --steps 100000 --log-every 1 --save-every 0 --out unread 2> out1 | head -12 > out2
+[ -e unread/model.safetensors ] && grep -q "^step" out2 && ok=yes || ok=no
+result $ok "output that nobody reads any more ends the run, saved" "$(tail -1 out1)"
 
 # ---- without --out an interrupted run says that nothing is kept
 "$program" $little --layout S --layers 1 --steps 100000 --log-every 1 --threads 1 > out1 2>&1 & pid=$!
@@ -148,7 +162,7 @@ refuse "neither --force nor --init" -- --out whole --resume --init whole
 refuse "none/model.safetensors: No such file" "--out" -- --out none --resume
 refuse "none/model.safetensors: No such file" -- --init none
 mkdir unsaved; sed 1q whole/log.csv > unsaved/log.csv
-refuse "unsaved: its run has not saved yet" "start it again" -- --out unsaved --resume
+refuse "unsaved: its run has saved no model yet" "start it again" -- --out unsaved --resume
 [ "$(ls unsaved)" = log.csv ] && ok=yes || ok=no
 result $ok "a folder that cannot be resumed stays as it is" "$(ls unsaved)"
 refuse "step $long is done, --steps 30 is less" -- --out whole --resume --steps 30
@@ -158,8 +172,8 @@ refuse "training data are 60000 " "these are 6000 " "--data FILE" -- --out whole
 refuse "--layout NNNN contradicts the checkpoint in whole, which has RSFE" "--init whole" -- --out whole --resume --layout NNNN
 refuse "--attn nonapprox contradicts the checkpoint in whole, which has RSFE" "--init whole" -- --out whole --resume --attn nonapprox
 refuse "--dim 64 contradicts the checkpoint in whole, which has 32" -- --init whole --dim 64
-refuse "--size small contradicts the checkpoint in whole, which has --dim 32 --layers 4" -- --init whole --size small
-refuse "--qk-norm contradicts" "0" -- --init whole --qk-norm
+refuse "--size small contradicts the checkpoint in whole, with --dim 32 --layers 4 --heads" -- --init whole --size small
+refuse "--qk-norm contradicts" "has it off" -- --init whole --qk-norm
 refuse "cannot make the folder" -- $little --out text/folder
 refuse "cannot make the folder: no/such is missing: mkdir -p no/such" -- $little --out no/such/folder
 "$program" $little --layout S --layers 1 --steps 1 --out fresh/ > out1 2>&1 && [ -e fresh/model.safetensors ] && ok=yes || ok=no

@@ -455,7 +455,7 @@ static int by_probability(const void *a, const void *b) {
 static int draw_token(float *logits, Choice *list, int V, double temperature, int top_k,
                       double top_p, uint64_t *rng) {
     float max = row_max(logits, V);
-    if (temperature == 0) {
+    if (temperature < 1e-30) {
         for (int v = 0; v < V; v++)
             if (logits[v] == max) return v;
     }
