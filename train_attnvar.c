@@ -231,8 +231,9 @@ static void on_signal(int number) {
 
 static void catch_signals(void) {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    for (int i = 0; i < 4; i++)                     // a signal ignored (nohup) stays ignored
-        if (signal(numbers[i], SIG_IGN) != SIG_IGN) signal(numbers[i], on_signal);
+    for (int i = 0; i < 4; i++)                     // one ignored (nohup) stays so, not SIGPIPE
+        if (signal(numbers[i], SIG_IGN) != SIG_IGN || numbers[i] == SIGPIPE)
+            signal(numbers[i], on_signal);
 #ifdef SIGXFSZ
     signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
 #endif
