@@ -2302,7 +2302,7 @@ static int find_name(const void *table, size_t row, size_t rows, const char *nam
     Text known = {0};
     for (size_t i = 0; i < rows; i++) {
         const char *entry = *(const char *const *)((const char *)table + i * row);
-        if (strlen(entry) == n && strncmp(entry, name, n) == 0) return (int)i;
+        if (strlen(entry) == n && strncmp(entry, name, n) == 0) return free(known.s), (int)i;
         if (called) text_add(&known, i ? ", %s" : "%s", entry);
     }
     if (called) fail("unknown %s '%s': expected one of %s", called, name, known.s);
