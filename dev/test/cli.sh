@@ -183,6 +183,7 @@ refuse "in/beyond: token 1 is 4194304, expected less than the vocabulary of 4194
 refuse "in/u16: 540 tokens for training" -- --data in/u16 --seq 600
 refuse "--pairs '0'" "from 1 to 256" -- --data recall --pairs 0
 refuse "--pairs 3: the data are not recall" -- $little --pairs 3
+refuse "--sample 5: recall has no text" -- --data recall --sample 5
 refuse "--pairs 40" "--vocab 64" "expected --vocab 82" -- --data recall --pairs 40 --seq 400
 refuse "--pairs 20" "--seq 48" "expected --vocab 42 and --seq 80" -- --data recall --pairs 20
 refuse "--pairs 20" "--seq 79" "--seq 80, or more" -- --data recall --pairs 20 --seq 79
