@@ -2434,7 +2434,8 @@ static void check_config(const Config *c) {
                  "needs an even one", dh, c->dim, c->heads, v->name);
         if (c->kind[l] == MLP && c->kv_heads != c->heads)
             fail("mlp with --kv-heads %d and --heads %d: its gate, in place of q, and its up, in "
-                 "place of k, must be equally wide: leave out --kv-heads", c->kv_heads, c->heads);
+                 "place of k, must be equally wide: expected --kv-heads %d",
+                 c->kv_heads, c->heads, c->heads);
     }
 }
 
@@ -2627,7 +2628,9 @@ static void save(const Model *m, const Settings *s, const char *dir, State *now)
     now->moments = tensors_checksum(m, true);
     for (int i = 0; i < RUN_FILES; i++) {
         if (i == LOG) continue;                         // it is written step by step
-        FILE *f = fopen(path_in(dir, i, true).s, "wb");
+        Path path = path_in(dir, i, true);
+        remove(path.s);                                 // lest a link or a pipe be written to
+        FILE *f = fopen(path.s, "wb");
         if (f && i == CONFIG) write_config(f, &m->c);
         else if (f) write_tensors(f, m, i == OPTIM, s, now);
         bool ok = f && !ferror(f) && flush_file(f);
@@ -2848,11 +2851,10 @@ static void open_out(const Settings *s) {
 }
 
 // Opens log.csv to append to it, without the steps beyond the checkpoint, which come again. Over
-// another run (--force) the log has a temporary name until the first save.
-static FILE *open_log(const Settings *s, int step) {
+// another run (--force) the log is temporary until the first save.
+static FILE *open_log(const Settings *s, int step, bool temporary) {
     const char *columns = "step,loss,lr,gradient_norm,tokens_per_second,val_loss,val_accuracy\n";
-    bool later = s->force && !is_missing(path_in(s->out, WEIGHTS, false).s);
-    Path path = path_in(s->out, LOG, later);
+    Path path = path_in(s->out, LOG, temporary);
     char line[512];
     off_t end = 0;
     remove(path_in(s->out, LOG, true).s);           // of a run by --force that never saved
@@ -2995,6 +2997,10 @@ static void settings(Settings *s) {
     check_config(&s->c);
     if (from) s->changes = changes(s);
     if (recall && s->sample > 0) fail("--sample %d: recall has no text to go on with", s->sample);
+    if (!s->out && (given("save-every") || given("force")))
+        fail("--%s needs --out DIR, the run's folder", given("force") ? "force" : "save-every");
+    if (resume && s->val && !from->s.val)
+        fail("--val %s: the run validates on the last tenth of --data: leave it out", s->val);
     if (given("pairs") && (!s->data || strcmp(s->data, "recall") != 0))
         fail("--pairs %d: the data are not recall: leave it out, or --data recall", s->pairs);
     if (s->anchor && !uses(&s->c, QK_TEXT_ANCHOR))
@@ -3116,15 +3122,13 @@ static double accumulate(Model *m, const Settings *s, const Data *data, uint64_t
     return loss;
 }
 
-// Saves the run; flushes the log before, and returns it open again, as save() may rename it.
+// Saves the run; flushes the log before, and opens it again after save(), which may rename it.
 static FILE *save_with_log(FILE *log, Model *m, const Settings *s, const Data *val, State *now) {
     evaluate(m, val, 1);                                // fails if the model is lost
     bool ok = flush_file(log);
     if (fclose(log) != 0 || !ok) fail_write(s->out, LOG);
     save(m, s, s->out, now);
-    log = fopen(path_in(s->out, LOG, false).s, "ab");
-    if (!log) fail_write(s->out, LOG);
-    return log;
+    return open_log(s, now->step, false);
 }
 
 static void say_interrupted(const Settings *s, int step, int signal) {
@@ -3155,7 +3159,8 @@ static void train(Model *m, const Settings *s, const Data *data, const Data *val
     FILE *log = NULL;
     if (s->out && RANK == 0) open_out(s);
     State now = restore(m, s, data, val);
-    if (s->out && RANK == 0) log = open_log(s, now.step);
+    if (s->out && RANK == 0)
+        log = open_log(s, now.step, s->force && !is_missing(path_in(s->out, WEIGHTS, false).s));
     double tokens = (double)m->c.batch * m->c.seq * s->accumulate, start = seconds(), busy = 0;
     int first = now.step, stopped = 0, since = 0;       // since, busy: steps, time since a line
     char what[32];

@@ -141,7 +141,7 @@ class Worker:
 
     def lock(self):
         """The children hold it, too: a run that outlived its sweep is not disturbed."""
-        self.held = open(self.at("lock"), "w")
+        self.held = open(self.at("run.lock"), "w")   # `lock` is the training program's
         while not self.stopped():
             try:
                 fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -381,6 +381,8 @@ def config_text(c):
 
 def write_file(path, pieces):
     """Writes a file to the disk, not only to the system's cache."""
+    if os.path.islink(path) or os.path.exists(path) and not os.path.isfile(path):
+        os.remove(path)                 # lest a link or a pipe be written to
     with open(path, "wb") as file:
         for piece in pieces:
             file.write(piece)
@@ -628,7 +630,7 @@ def check_config(s):
                  f"pairs of channels, so {NAMES[letter]} needs an even one")
         if letter == "M" and s.kv_heads != s.heads:
             fail(f"mlp with --kv-heads {s.kv_heads} and --heads {s.heads}: its gate and its up must be "
-                 "equally wide: leave out --kv-heads")
+                 f"equally wide: expected --kv-heads {s.heads}")
     if s.anchor and "F" not in s.layout:
         fail(f"--anchor {s.anchor}: no layer is fixedseqqk: leave it out")
     if RANKS > s.batch:
@@ -651,12 +653,17 @@ def settings(words):
         setattr(s, name.replace("-", "_"), value)
     if s.resume and (not s.out or s.force or s.init):
         fail("--resume needs --out DIR, and neither --force nor --init, which start another run")
+    for name in ("save-every", "force"):
+        if name in given and not s.out:
+            fail(f"--{name} needs --out DIR, the run's folder")
     s.given, s.kept, s.state, s.changes = given, None, None, []
     own = "attn" in given or "layout" in given
     if s.resume or s.init:
         take_settings(s, given, own)
     s.kv_heads = s.kv_heads or s.heads
     s.layout = layers_of(s.attn, s.layout, s.layers, "attn" in given)
+    if s.resume and "val" in given and not s.kept.val:
+        fail(f"--val {s.val}: the run validates on the last tenth of --data: leave it out")
     if s.resume and s.layout != s.kept.layout:
         fail(f"the layers {s.layout} are not those of the checkpoint in {s.out}, {s.kept.layout}: leave "
              f"out --attn and --layout, or start another run with --init {s.out}")

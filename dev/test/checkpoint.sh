@@ -29,13 +29,13 @@ wait_for_row() {    # wait_for_row FOLDER STEP: until log.csv holds the step, or
 heeding_int() { exec perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' "$@"; }
 
 little="--data text --val val --dim 32 --heads 2 --ffn 48 --seq 64 --batch 8 --steps 60 --eval-every 7
-        --eval-batches 1 --log-every 10 --sample 0 --save-every 6"
+        --eval-batches 1 --log-every 10 --sample 0"
 
 # ---- interrupted and resumed = never interrupted
 for run in SS MM AA NN RR FF EE "SMANRFE --qk-norm --untied" "SNRF --kv-heads 1" recall; do
     case $run in
     recall) options="--data recall --layout FS --steps 60 --batch 16 --eval-every 9 --eval-batches 2 --sample 0" ;;
-    *) letters=${run%% *}; options="$little --layout $run --layers ${#letters}" ;;
+    *) letters=${run%% *}; options="$little --layout $run --layers ${#letters} --save-every 6" ;;
     esac
     rm -rf straight stopped
     "$program" $options --out straight --threads 1 > out1 2>&1 || result no "a straight run of $run" "$(tail -1 out1)"
@@ -165,6 +165,8 @@ mkdir unsaved; sed 1q whole/log.csv > unsaved/log.csv
 refuse "unsaved: its run has saved no model yet" "start it again" -- --out unsaved --resume
 [ "$(ls unsaved)" = log.csv ] && ok=yes || ok=no
 result $ok "a folder that cannot be resumed stays as it is" "$(ls unsaved)"
+"$program" ${little#*val val} --data text --layout S --layers 1 --steps 1 --out tenth > out1 2>&1
+refuse "--val val: the run validates on the last tenth" "leave it out" -- --out tenth --resume --steps 2 --val val
 refuse "step $long is done, --steps 30 is less" -- --out whole --resume --steps 30
 refuse "--batch 3 contradicts the checkpoint in whole, which has 8" -- --out whole --resume --batch 3
 refuse "--seed 2 contradicts" -- --out whole --resume --seed 2
@@ -305,6 +307,20 @@ rm pipes/log.csv; mkfifo pipes/log.csv
 refuse "pipes/log.csv: cannot be written" -- --out pipes --resume --steps 70
 rm pipes/model.safetensors; mkfifo pipes/model.safetensors
 refuse "pipes/model.safetensors: is no regular file" "a folder that a run with --out wrote" -- --init pipes
+
+# ---- what stands under a temporary name is not written to: neither a pipe nor where a link leads
+mkdir links; echo kept > other; mkfifo links/optim.safetensors.tmp; ln -s ../other links/model.safetensors.tmp
+timeout -s KILL 60 "$program" $little --layout S --layers 1 --steps 1 --out links > out1 2>&1 && [ "$(cat other)" = kept ] &&
+    [ -f links/optim.safetensors ] && [ ! -L links/model.safetensors ] && ok=yes || ok=no
+result $ok "a save takes a pipe and a link under its temporary names away" "$(tail -1 out1)"
+
+# ---- a log that is removed while its run goes on begins anew at the next save
+"$program" $little --layout S --layers 1 --threads 1 --steps 100000 --save-every 1 --eval-every 0 --out unlogged > out1 2>&1 & pid=$!
+wait_for_row unlogged 3; rm unlogged/log.csv; wait_for_row unlogged "[0-9]*"; kill -TERM $pid; wait $pid
+done=$(sed -n 's/^interrupted after step \([0-9]*\).*/\1/p' out1)
+"$program" --out unlogged --resume --sample 0 --steps $((done + 1)) > out1 2>&1 && [ "$(sed 1q unlogged/log.csv)" = "$(sed 1q open/log.csv)" ] &&
+    [ "$(tail -1 unlogged/log.csv | cut -d, -f1)" = $((done + 1)) ] && ok=yes || ok=no
+result $ok "a log that was removed begins anew, and the run goes on" "$(tail -1 out1)"
 
 # ---- a signal that comes after the last save, in the sample
 "$program" $little --layout S --layers 1 --steps 2 --sample 1000000 --out sampling > out1 2>&1 & pid=$!

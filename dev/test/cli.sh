@@ -126,7 +126,9 @@ refuse "--dim 64 is not a multiple of --heads 3" -- --heads 3
 refuse "--heads 4 is not a multiple of --kv-heads 3" -- --kv-heads 3
 refuse "head size 3" "odd" "RoPE" "standard" -- --dim 12 --heads 4
 refuse "head size 3" "odd" "RoPE" "rndembqk" -- --dim 12 --heads 4 --attn rndembqk
-refuse "mlp with --kv-heads 2 and --heads 4" "equally wide" -- --attn mlp --kv-heads 2
+refuse "--save-every needs --out DIR" -- --save-every 10
+refuse "--force needs --out DIR" -- --force
+refuse "mlp with --kv-heads 2 and --heads 4" "expected --kv-heads 4" -- --attn mlp --kv-heads 2
 refuse "mlp with --kv-heads 2" -- --layout SSSM --kv-heads 2
 refuse "2^30 positions" -- --batch 65536 --seq 1048576
 refuse "the model needs" "MB of memory and this machine has" "--batch" -- --size 1.7b --batch 60000 --data in/text --val in/val --seq 256
