@@ -260,6 +260,7 @@ refused() { t=$1; shift; program=$tools/$t; refuse "$@"; }
 for t in eval_attnvar inspect_attnvar generate_attnvar; do
     is "$t --help" "$("$tools/$t" --help | head -n 1 | cut -d ' ' -f 1-2)" "usage: $t"
     refused $t "$t: error: no checkpoint" --
+    refused $t "$t: error: no checkpoint" -- ""
     refused $t "$t: error: none/" "No such file" -- none
     refused $t "unknown option '--colour'" "--help" -- SS --colour red
     refused $t "two folders, SS and MM" -- SS MM

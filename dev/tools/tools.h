@@ -114,7 +114,7 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
         }
         set_arg(a, value);
     }
-    if (!folder)
+    if (!folder || !*folder)
         fail("no checkpoint: expected a folder that ./train_attnvar --out wrote; see --help");
     return folder;
 }
