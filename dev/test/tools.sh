@@ -221,6 +221,9 @@ result $ok "the same seed writes the same, another one does not" "$(cat a b c)"
 "$tools/generate_attnvar" SS $quick --tokens 14 --top-k 1 --seed 9 --prompt "It" > b 2> out
 cmp -s a b && ok=yes || ok=no
 result $ok "--temperature 0 and --top-k 1 are the same" "$(cat a b)"
+"$tools/generate_attnvar" SS $quick --tokens 14 --temperature 1e-40 --prompt "It" > b 2> out
+cmp -s a b && ok=yes || ok=no
+result $ok "--temperature 1e-40 is almost 0" "$(cat a b)"
 for layers in RR FF all; do
     "$tools/generate_attnvar" $layers $quick --tokens 100 --prompt "It" --json > e.json
     is "$layers stops where its anchor ends" "$(value note < e.json | cut -c 1-23) $(element tokens 15 < e.json | grep -c .) $(element tokens 16 < e.json | grep -c .)" '"stopped at position 16 1 0'
