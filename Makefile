@@ -89,10 +89,12 @@ train_attnvar: train_attnvar.c .flags
 HAVE_PYTHON = command -v python3 > /dev/null && \
               python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2> /dev/null
 run:
-	@if $(HAVE_PYTHON); then $(MAKE) -s quick; \
-	 else echo "note: no python3 (3.9 or newer), which the table of all variants needs:" \
-	           "training the default model instead"; \
-	      $(MAKE) -s train_attnvar && ./train_attnvar; fi
+	@$(MAKE) -s $$($(HAVE_PYTHON) && echo quick || echo default-model)
+
+default-model: train_attnvar
+	@echo "note: no python3 (3.9 or newer), which the table of all variants needs:" \
+	      "training the default model instead"
+	./train_attnvar
 
 quick recall table paper:
 	@$(HAVE_PYTHON) || { echo "make $@: no python3 (3.9 or newer) found: install it, or make run" \
@@ -225,5 +227,5 @@ clean:
 	rm -f train_attnvar test_attnvar train_debug test_debug dev/scale/mpi_attnvar *.o .flags .utf8.o dev/bench/bench \
 	      $(TOOLS) dev/test/tools_test
 
-.PHONY: always web web-check run quick recall table paper tools test test-model test-commands debug check cross static \
+.PHONY: always web web-check run default-model quick recall table paper tools test test-model test-commands debug check cross static \
         mutate bench bench-quick golden golden-write fuzz exercise exercises-check clean

@@ -80,6 +80,8 @@ One block, one layer of Qwen2.5. The variants change the places marked *; [ ]: n
 #error "this machine is big-endian: no other could read its files, and it would misread theirs"
 #elif FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
 #error "this compiler computes float in a wider type: on x86 add -msse2 -mfpmath=sse"
+#elif __FINITE_MATH_ONLY__
+#error "without -ffast-math and -Ofast: they would let a model that is lost pass for a good one"
 #endif
 #include <ctype.h>
 #include <errno.h>
@@ -1949,9 +1951,9 @@ static void shard_open(Shard *s, const char *path, const char *option) {
     *s = (Shard){path, "bytes", open_file(path, &why), 1, 0};
     size_t got = s->file ? fread(head, 1, sizeof head, s->file) : 0, size;
     if (!s->file || ferror(s->file) || fstat(fileno(s->file), &info) != 0)
-        fail("%s: %s: expected %s FILE (the default, dev/data/austen_train.txt, is in the "
-             "project's folder: run it there)", path, s->file ? strerror(errno) : why, option);
-    memcpy(header, head, got < sizeof header ? 0 : sizeof header);
+        fail("%s: %s: expected %s FILE (the default data are in dev/data of the project's "
+             "folder: run it there)", path, s->file ? strerror(errno) : why, option);
+    memcpy(header, head, got < sizeof header ? got : sizeof header);
     s->n = size = (size_t)info.st_size;
     bool narrow = header[0] == MAGIC_16, tokens = narrow || header[0] == MAGIC_32;
     if (got > 0 && !tokens && header[0] != MAGIC_CHOICES && ending && !strcmp(ending, ".bin"))
@@ -2021,7 +2023,8 @@ static void read_tokens(const Data *d, size_t at, int n, int *tokens) {
             memcpy(&token, bytes + k * s->width, s->width);
             tokens[k] = token > INT_MAX ? INT_MAX : (int)token;
             if (d->vocab && tokens[k] >= d->vocab)
-                fail("%s: token %zu is %u, expected less than the vocabulary of %d: see --vocab",
+                fail("%s: token %zu is %u, expected less than the vocabulary of %d (--vocab, or "
+                     "the checkpoint's)",
                      s->path, place + k, (unsigned)token, d->vocab);
         }
     }
@@ -2611,9 +2614,15 @@ static void finish_save(const char *dir) {
              strerror(errno));
 }
 
+// The model goes last: if it alone is missing, the save is committed, see open_out().
+static void remove_temporary(const char *dir) {
+    for (int i = OPTIM; i >= WEIGHTS; i--)
+        if (i != LOG) remove(path_in(dir, i, true).s);
+}
+
 static _Noreturn void fail_write(const char *dir, int file) {
     int error = errno;
-    for (int i = 0; i < RUN_FILES && file != LOG; i++) remove(path_in(dir, i, true).s);
+    if (file != LOG) remove_temporary(dir);
     fail("%s/%s: cannot be written: %s; any earlier save is untouched", dir,
          run_files[file], strerror(error));
 }
@@ -2626,11 +2635,10 @@ static void save(const Model *m, const Settings *s, const char *dir, State *now)
         fail("weights or moments are not finite: " LOST);
     now->weights = tensors_checksum(m, false);
     now->moments = tensors_checksum(m, true);
+    remove_temporary(dir);                              // lest a link or a pipe be written to
     for (int i = 0; i < RUN_FILES; i++) {
         if (i == LOG) continue;                         // it is written step by step
-        Path path = path_in(dir, i, true);
-        remove(path.s);                                 // lest a link or a pipe be written to
-        FILE *f = fopen(path.s, "wb");
+        FILE *f = fopen(path_in(dir, i, true).s, "wb");
         if (f && i == CONFIG) write_config(f, &m->c);
         else if (f) write_tensors(f, m, i == OPTIM, s, now);
         bool ok = f && !ferror(f) && flush_file(f);
@@ -2704,7 +2712,8 @@ static Checkpoint *checkpoint_open(const char *dir) {
     Checkpoint *k = allocate(sizeof *k, "a checkpoint");
     const char *wrong = open_tensors(k, path_in(dir, WEIGHTS, false));
     if (wrong && is_missing(k->path.s) && !is_missing(path_in(dir, LOG, false).s))
-        fail("%s: its run has saved no model yet: wait for it, or start it again by --force", dir);
+        fail("%s: its run has saved no model yet, or the model was removed: wait for it, or start "
+             "again by --force", dir);
     if (wrong) fail("%s: %s: expected a folder that a run with --out wrote", k->path.s, wrong);
     if (strncmp(k->header.s, FORMAT, strlen(FORMAT)) != 0)
         fail("%s: is not of format 3, which this program writes; go on with the version that wrote "
@@ -2729,11 +2738,15 @@ static Checkpoint *checkpoint_open(const char *dir) {
 // two renames, so that they still have their temporary name.
 static bool open_moments(Checkpoint *k, const char *dir) {
     Text own = header_text(&k->plan, true, &k->s, &k->state);
-    for (int cut = 0; cut < 2; cut++)
-        if (!open_tensors(k, path_in(dir, OPTIM, cut)) && k->header.n == own.n
-            && memcmp(k->header.s, own.s, own.n) == 0) return free(own.s), cut;
-    fail("%s: no optim.safetensors of the same save as model.safetensors (step %d): start another "
-         "run with --init %s", dir, k->state.step, quoted(dir));
+    const char *wrong[2];
+    for (int cut = 0; cut < 2; cut++) {
+        wrong[cut] = open_tensors(k, path_in(dir, OPTIM, cut));
+        if (!wrong[cut] && k->header.n == own.n && memcmp(k->header.s, own.s, own.n) == 0)
+            return free(own.s), cut;
+    }
+    fail("%s/optim.safetensors: %s: expected that of the same save as model.safetensors (step %d); "
+         "without it, start another run with --init %s", dir,
+         wrong[0] ? wrong[0] : "is of another save", k->state.step, quoted(dir));
 }
 
 // Fills the tensors of m from the file that is open, but for those that only one of the two has.
@@ -2803,6 +2816,9 @@ static State restore(Model *m, const Settings *s, const Data *train, const Data 
     if (s->resume ? given("anchor") != NULL : s->anchor || !k || !uses(&k->s.c, QK_TEXT_ANCHOR))
         read_anchor(s, train, m->anchor_tokens);
     if (!s->resume) return now;
+    if (!k->s.data)
+        fail("%s: holds a converted model and no run: start one with --init %s", s->out,
+             quoted(s->out));
     if (checksum(0, m->anchor_tokens, bytes) != kept)
         fail("--anchor %s: is not the run's anchor: leave it out", s->anchor);
     for (int i = 0; i < 2; i++)
@@ -2844,6 +2860,8 @@ static void open_out(const Settings *s) {
              (int)(slash - s->out), s->out, quoted(s->out));
     if (!made) fail("--out %s: cannot make the folder: %s", s->out, strerror(errno));
     lock_out(s->out, true);
+    if (s->force && !is_missing(path_in(s->out, OPTIM, true).s)
+        && is_missing(path_in(s->out, WEIGHTS, true).s)) finish_save(s->out);
     for (int i = 0; i < RUN_FILES && !s->resume && !s->force; i++)
         if (i != LOG && !is_missing(path_in(s->out, i, false).s))
             fail("--out %s: holds a run already (%s): go on with it by --resume, or overwrite it "

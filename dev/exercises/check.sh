@@ -44,6 +44,7 @@ judge() {
 }
 
 if [ $# -gt 0 ]; then           # one task of the parallel run below
+    [ -n "${work:-}" ] || { echo "check.sh: found '$1', expected no argument" >&2; exit 1; }
     if [ $# -eq 1 ]; then out=$(grader "$1"); else out=$(judge "$@"); fi
     [ -z "$out" ] || printf '%s\n' "$out"
     exit 0

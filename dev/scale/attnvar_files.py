@@ -7,12 +7,17 @@ import json
 import math
 import os
 import re
+import shlex
 import struct
 import sys
 import zlib
 from types import SimpleNamespace
 
-import torch
+try:
+    import torch
+except ImportError:
+    sys.exit(f"{os.path.basename(sys.argv[0])}: error: {sys.executable} has no PyTorch: another "
+             "Python may have it, or install it: see dev/scale/README.md")
 
 # ------------------------------------------------------------------------------------------------
 # 1  Utilities
@@ -152,23 +157,34 @@ class Data:
             self.stream = self.stream.to(device)
 
     @staticmethod
+    def is_binary(head):
+        """Do the first bytes of a file show that it is no text? The rule is the C program's."""
+        controls = [i for i, c in enumerate(head) if c < 9 or 13 < c < 32 and c != 27]
+        fronts = (b"\xff\xfe", b"\xfe\xff", b"%PDF-", b"BZh", b"\x28\xb5/\xfd")
+        return bool(controls and controls[0] < 8 or len(head) > 4 and head.startswith(fronts)
+                    or len(controls) > len(head) // 20)
+
+    @staticmethod
     def open(path):
         """(tokens as stored in the file, "bytes" or "tokens", the offset of the first)"""
         if os.path.exists(path) and not os.path.isfile(path):
             fail(f"{path}: is no regular file; expected a text or a file of tokens")
         try:
             with open(path, "rb") as file:
-                head, size = file.read(12).ljust(12, b"\0"), os.path.getsize(path)
+                head, size = file.read(512), os.path.getsize(path)
         except OSError as error:
             fail(f"{path}: {error.strerror}; expected a text file, such as "
                  "dev/data/austen_train.txt: --data FILE")
         if size == 0:
             fail(f"{path}: the file is empty; expected a text or a file of tokens")
-        magic, version, count = struct.unpack("<3i", head)
+        magic, version, count = struct.unpack("<3i", head[:12].ljust(12, b"\0"))
         if magic not in KINDS:
             if path.endswith(".bin"):
                 fail(f"{path}: a .bin file without llm.c's header (found {magic}); see: "
                      "python3 prepro_data.py --help")
+            if Data.is_binary(head):
+                fail(f"{path}: is no text: expected UTF-8, or tokens with llm.c's header; to learn what "
+                     f"it is: python3 prepro_data.py show {shlex.quote(path)}")
             return torch.from_file(path, size=size, dtype=torch.uint8), "bytes", 0
         expected, width, dtype = KINDS[magic]
         if version != expected:
@@ -262,6 +278,8 @@ def open_data(s, device):
     if s.data == "recall":
         if s.val:
             fail(f"--val {s.val}: recall makes its own validation data: leave it out")
+        if s.sample:
+            fail(f"--sample {s.sample}: recall has no text to go on with")
         train = Data.__new__(Data)
         s.vocab, s.sample, train.device = s.vocab or 64, 0, device
         train.pairs, train.vocab, train.n = s.pairs, s.vocab, 0
@@ -269,6 +287,8 @@ def open_data(s, device):
             fail(f"recall: --pairs {s.pairs} need --vocab {2 * s.pairs + 2} and --seq {4 * s.pairs} or "
                  f"more, found --vocab {s.vocab} and --seq {s.seq}")
         return train, train
+    if "pairs" in s.given:
+        fail(f"--pairs {s.pairs}: the data are not recall: leave it out, or --data recall")
     train = Data(s.data, "--data", device)
     val = Data(s.val or s.data, "--val", device)
     if train.kind != val.kind:
@@ -381,13 +401,19 @@ def config_text(c):
 
 def write_file(path, pieces):
     """Writes a file to the disk, not only to the system's cache."""
-    if os.path.islink(path) or os.path.exists(path) and not os.path.isfile(path):
-        os.remove(path)                 # lest a link or a pipe be written to
     with open(path, "wb") as file:
         for piece in pieces:
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
+
+
+def remove_temporary(folder):
+    """The model goes last: if it alone is missing, the save is committed, see open_out()."""
+    for name in RUN_FILES[:1:-1] + RUN_FILES[:1]:
+        path = os.path.join(folder, name + ".tmp")
+        if os.path.lexists(path):
+            os.remove(path)
 
 
 def finish_save(folder):
@@ -414,14 +440,13 @@ def checkpoint_save(model, s, state):
 
     path, name = os.path.join(s.out, "model.safetensors"), ""
     try:
-        for name, parts in (("config.json", [config_text(model.c).encode()]),
-                            ("optim.safetensors", pieces(True)), ("model.safetensors", pieces(False))):
+        remove_temporary(s.out)         # lest a link or a pipe be written to
+        for name, parts in (("model.safetensors", pieces(False)), ("optim.safetensors", pieces(True)),
+                            ("config.json", [config_text(model.c).encode()])):
             write_file(os.path.join(s.out, name + ".tmp"), parts)
         os.replace(path + ".tmp", path)
     except OSError as error:
-        for left in RUN_FILES:
-            if os.path.exists(os.path.join(s.out, left + ".tmp")):
-                os.remove(os.path.join(s.out, left + ".tmp"))
+        remove_temporary(s.out)
         fail(f"{s.out}/{name}: cannot be written: {error.strerror}; the save before is there, "
              "unchanged")
     finish_save(s.out)
@@ -712,6 +737,10 @@ def open_out(s):
              "folder")
     except (ImportError, OSError):
         say(f"note: {s.out} cannot be locked: make sure that no other process writes there")
+    temporary = [os.path.exists(os.path.join(s.out, f"{name}.safetensors.tmp"))
+                 for name in ("model", "optim")]
+    if s.force and temporary == [False, True]:          # a committed save that was cut off
+        finish_save(s.out)
     for name in RUN_FILES:
         path = os.path.join(s.out, name)
         if name != "log.csv" and os.path.exists(path) and not s.resume and not s.force:
@@ -721,12 +750,17 @@ def open_out(s):
 
 
 def open_log(s, step):
-    """Opens log.csv for appending, without lines that a killed run logged after its checkpoint."""
+    """Opens log.csv for appending, without lines that a killed run logged after its checkpoint. Over
+    another run (--force) the log is temporary until the first save."""
     path, lines = os.path.join(s.out, "log.csv"), [COLUMNS]
-    if step and os.path.exists(path):
-        with open(path) as file:
-            lines += [line for line in file if line.endswith("\n") and line[0].isdigit()
+    if os.path.exists(path):
+        with open(path, errors="replace") as file:
+            if not COLUMNS.startswith(file.readline(len(COLUMNS))):
+                fail(f"{path}: is not a log of this program: move it away or choose another folder")
+            lines += [line for line in file if re.fullmatch("[0-9]{1,10},.*\n", line)
                       and int(line.split(",")[0]) <= step]
+    later = s.force and os.path.exists(os.path.join(s.out, "model.safetensors"))
     write_file(path + ".tmp", ["".join(lines).encode()])
-    os.replace(path + ".tmp", path)
-    return open(path, "a")
+    if not later:
+        os.replace(path + ".tmp", path)
+    return open(path + ".tmp" * later, "a")

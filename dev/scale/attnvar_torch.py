@@ -32,15 +32,14 @@ import sys
 import time
 from types import SimpleNamespace
 
-import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
-
 from attnvar_files import (MODEL_KEYS, NAMES, RANK, RANKS, RECALL_WINDOWS, RNG, STREAM_ANCHOR,
                            STREAM_DATA, STREAM_INIT, STREAM_SAMPLE, checkpoint_open,
                            checkpoint_read, checkpoint_save, declare_tensors, fail, open_data,
                            open_log, open_out, parse, read_anchor, say, settings, stream)
+import torch            # after attnvar_files, which says where to find it if it is not there
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 # ------------------------------------------------------------------------------------------------
 # 3  Layers that every variant shares. Their result has x's type; reductions are float32
@@ -547,7 +546,9 @@ def train(model, s, data, val):
             state.step, state.rng = step, rng.state
             state.train, state.val = s.content
             os.fsync(log.fileno())
+            log.close()
             checkpoint_save(model, s, state)
+            log = open(os.path.join(s.out, "log.csv"), "a")     # it had another name before, perhaps
         if stopped:
             say(f"\ninterrupted after step {step}, " + (f"saved in {s.out}; to go on: --out "
                 f"{shlex.quote(s.out)} --resume" if s.out else "without --out nothing is saved"))

@@ -12,10 +12,9 @@ The first command learns from train.txt and encodes both texts, the second only 
 
 A text is cut into words: letters, digits or other characters, each with at most one space in front,
 and runs of white space. A word begins as its bytes, tokens 0 to 255. The pair of neighbours that is
-most frequent in all words becomes token 256 and is joined wherever it occurs; then the next pair
-becomes token 257, and so on (of equally frequent pairs, that with the smaller ids). To encode a
-word, its pairs are joined in the order in which they were learned. A byte that is not UTF-8 counts
-as a letter.
+most frequent in all words becomes token 256 and is joined wherever it occurs; the next becomes 257,
+and so on (of equally frequent pairs, that with the smaller ids). To encode a word, its pairs are
+joined in the order in which they were learned. A byte that is not UTF-8 counts as a letter.
 """
 import argparse
 import functools
@@ -31,12 +30,11 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from prepro_data import MARKS, fail, read_file     # noqa: E402
+from prepro_data import MARKS, fail, read_file, run_command     # noqa: E402
 
 Pair = Tuple[int, int]      # two neighbouring tokens
-# Python's \w and \s differ from those of other libraries, so each class is spelled out. From U+00C0
-# on all characters but U+2000 to U+2BFF are letters. A run of white space leaves its last character
-# to the next word.
+# Each class is spelled out, since \w and \s differ between libraries: letters from U+00C0 on are all
+# characters but U+2000 to U+2BFF. White space leaves its last character to the next word.
 LETTER, SPACE = "A-Za-z\u00c0-\u1fff\u2c00-\U0010ffff", "\\t-\\r "
 PATTERN = (f" ?[{LETTER}]+| ?[0-9]+| ?[^{SPACE}0-9{LETTER}]+|"
            f"[{SPACE}]+(?![^{SPACE}])|[{SPACE}]+")
@@ -46,7 +44,7 @@ def words_of(path: str):
     """The words of a file, as bytes."""
     raw = read_file(path)                           # refuses what is no text
     if raw.startswith(tuple(MARKS)):
-        fail(f"{path}: is UTF-16 or UTF-32; expected UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW")
+        fail(f"{path}: is UTF-16 or UTF-32; expected UTF-8: see prepro_data.py text --help")
     text = raw.decode("utf-8", "surrogateescape")
     return (word.group().encode("utf-8", "surrogateescape") for word in re.finditer(PATTERN, text))
 
@@ -144,9 +142,14 @@ def from_json(path: str) -> List[Pair]:
 
 def write(path: str, data: bytes, note: str = "") -> None:
     """Writes the whole file or none."""
-    with open(path + ".tmp", "wb") as file:
-        print(f"wrote {path}: {file.write(data)} bytes{note}", flush=True)
-    os.replace(path + ".tmp", path)
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.exists() and temporary.unlink()
+        fail(f"{path}: {error.strerror}")
+    print(f"wrote {path}: {len(data)} bytes{note}", flush=True)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -179,7 +182,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Reads the command line. argparse's own error() exits with 2."""
     argparse.ArgumentParser.error = lambda self, message: fail(f"{message}; see bpe.py --help")
     parser = argparse.ArgumentParser(prog="bpe.py", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -190,10 +192,8 @@ def main() -> None:
     option("--tokenizer", metavar="FILE", help="encode with this tokenizer.json, learn nothing")
     option("--out", metavar="DIR", required=True, help="folder to write (required)")
     option("--force", action="store_true", help="overwrite what exists")
-    try:
-        run(parser.parse_args())
-    except (OSError, KeyboardInterrupt) as error:
-        fail(f"{type(error).__name__}: {error}")
+    parser.set_defaults(run=run)
+    run_command(parser)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ import os
 import sys
 from types import SimpleNamespace
 
+import attnvar_torch as A      # first: it says where to find torch if it is not there
 import torch
-
-import attnvar_torch as A
 
 TARGETS = 1024                                      # scored for every length of context
 

@@ -150,7 +150,7 @@ same "the renaming is finished" between whole
 cp -r whole pair
 "$program" --out pair --resume --sample 0 --steps $((long + 1)) > out1 2>&1
 cp whole/optim.safetensors pair/optim.safetensors
-refuse "no optim.safetensors of the same save as model.safetensors (step $((long + 1)))" "--init pair" -- --out pair --resume
+refuse "expected that of the same save as model.safetensors (step $((long + 1)))" "is of another save" "--init pair" -- --out pair --resume
 
 # ---- refusals
 refuse "holds a run already" "whole/model.safetensors" "--resume" "--force" -- $little --out whole
@@ -162,7 +162,7 @@ refuse "neither --force nor --init" -- --out whole --resume --init whole
 refuse "none/model.safetensors: No such file" "--out" -- --out none --resume
 refuse "none/model.safetensors: No such file" -- --init none
 mkdir unsaved; sed 1q whole/log.csv > unsaved/log.csv
-refuse "unsaved: its run has saved no model yet" "start it again" -- --out unsaved --resume
+refuse "unsaved: its run has saved no model yet" "start again by --force" -- --out unsaved --resume
 [ "$(ls unsaved)" = log.csv ] && ok=yes || ok=no
 result $ok "a folder that cannot be resumed stays as it is" "$(ls unsaved)"
 "$program" ${little#*val val} --data text --layout S --layers 1 --steps 1 --out tenth > out1 2>&1
@@ -402,6 +402,28 @@ rm -rf failed; cp -r whole failed
 result $ok "after a --force that failed the old run goes on" "$(tail -1 out1)"
 same "its log and tensors are the old ones" whole failed
 
+# ---- --force over a save that was cut off between two renames, which fails before or in its own first save
+for how in "--lr 1000 --warmup 0 --clip 0 --decay 1000 --save-every 0" "--ffn 4000 --steps 1"; do
+    rm -rf failed; cp -r whole failed
+    for f in log.csv config.json optim.safetensors; do mv failed/$f failed/$f.tmp; done
+    (ulimit -f 1000; "$program" $little --layout RSFE $how --out failed --force > out1 2>&1) && ok=no || ok=yes
+    result $ok "--force $how fails" "$(tail -1 out1)"
+    "$program" --out failed --resume --sample 0 > out1 2>&1 && ok=yes || ok=no
+    result $ok "after --force $how the save that had been cut off goes on" "$(tail -1 out1)"
+    same "its log and tensors are those of that save" whole failed
+done
+
+# ---- a model without its moments, moments without their model, a model that was converted
+cp -r whole parts; rm parts/optim.safetensors; mkdir parts/optim.safetensors
+refuse "parts/optim.safetensors: is no regular file" "--init parts" -- --out parts --resume
+rmdir parts/optim.safetensors; cp whole/optim.safetensors parts; rm parts/model.safetensors
+refuse "or the model was removed" "--force" -- --out parts --resume
+if command -v python3 > /dev/null; then
+    "$program" $little --layout SS --layers 2 --steps 1 --out hf > out1 2>&1
+    python3 "$root/dev/tools/from_hf.py" hf --out converted > out1 2>&1 || result no "from_hf.py" "$(tail -1 out1)"
+    refuse "converted: holds a converted model and no run" "--init converted" -- --out converted --resume --data text
+fi
+
 # ---- no steps: the weights are saved all the same
 "$program" $little --layout RSFE --steps 0 --out none > out1 2>&1 && "$program" --init none --data text --val val --steps 1 --sample 0 > out1 2>&1 &&
     ok=yes || ok=no
@@ -451,8 +473,8 @@ damage $m 's/"weights":"./"weights":"x/';            refuse "hurt/$m: damaged" -
 damage $m 's/"attnvar":"3"/"attnvar":"2"/';          refuse "is not of format 3" -- --out hurt --resume
 damage $m 's/"attnvar":"3",//';                      refuse "is not of format 3" "from_hf.py hurt --out NEW" -- --out hurt --resume
 damage $m 's/"__metadata__"/"__metablabla"/';        refuse "is not of format 3" "from_hf.py" -- --out hurt --resume
-damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "no optim.safetensors of the same save" -- --out hurt --resume
-damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "no optim.safetensors of the same save" -- --out hurt --resume
+damage optim.safetensors 's/"rng":"./"rng":"x/';     refuse "expected that of the same save" -- --out hurt --resume
+damage optim.safetensors 's/exp_avg\.model.norm/exp_avg.model.nerm/'; refuse "expected that of the same save" -- --out hurt --resume
 damage $m 's/"anchor.tokens"/"anchor.tokems"/';      refuse "damaged header" "anchor.tokems" -- --out hurt --resume
 damage $m 's/32768/32772/g';                         refuse "damaged header" -- --out hurt --resume
 rm -rf hurt; cp -r whole hurt; { head -c "$(($(wc -c < whole/$m) - 4))" whole/$m; printf '\377\377\377\377'; } > hurt/$m

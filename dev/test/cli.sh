@@ -134,7 +134,7 @@ refuse "2^30 positions" -- --batch 65536 --seq 1048576
 refuse "the model needs" "MB of memory and this machine has" "--batch" -- --size 1.7b --batch 60000 --data in/text --val in/val --seq 256
 
 # ---- data files
-refuse "in/none: No such file" "dev/data/austen_train.txt" "--data FILE" -- --data in/none
+refuse "in/none: No such file" "the default data are in dev/data" "--data FILE" -- --data in/none
 refuse "in/none: No such file" "--val FILE" -- --data in/text --val in/none
 refuse "in/none: No such file" -- --data in/text in/none
 refuse "unknown option '-x'" -- --data in/text -x

@@ -134,7 +134,8 @@ target_refused() {
     [ "$x86" = x86_64 ] && refuse '-msse2 -mfpmath=sse' gcc -m32 -mno-sse -idirafter /usr/include/x86_64-linux-gnu
     refuse 'big-endian' s390x-linux-gnu-gcc
     refuse '-std=c11' gcc -std=c99
-    ok="x87, s390x (big-endian), C99"
+    refuse 'without -ffast-math' gcc -std=c11 -Ofast
+    ok="x87, s390x (big-endian), C99, fast-math"
 }
 
 target_stacks() {       # threads as small as musl's, and less: 64 KB

@@ -162,10 +162,27 @@ refuse "holds a run already" "--resume" -- $small --out whole
 refuse "mlp with --kv-heads 2" -- --layers 1 --layout M --kv-heads 2
 refuse "contradicts the checkpoint" "--dim 32" -- --out whole --resume --dim 32
 refuse "--size small contradicts the checkpoint in whole" "--layers" -- --init whole --size small
-refuse "training" "--data FILE" -- --out whole --resume --data "$root/dev/data/austen_train.txt" --val text
+refuse "training" "--data FILE" -- --out whole --resume --data "$root/dev/data/austen_train.txt"
 refuse "--device gpu" "expected cuda, mps or cpu" -- --device gpu
 refuse "--runs nowhere" -- --runs nowhere
 refuse "step 10 is done" -- --out whole --resume --steps 5
+gzip -c text > text.gz
+refuse "text.gz: is no text" "prepro_data.py show text.gz" -- --data text.gz
+refuse "--pairs 3: the data are not recall" -- $small --pairs 3
+refuse "recall has no text" -- --data recall --sample 5
+mkdir notours; echo 'date,event' > notours/log.csv
+refuse "notours/log.csv: is not a log of this program" -- $small --out notours
+
+# ---- --force over a save that was cut off between two renames, which ends before its own first save
+cp -r whole forced
+for f in log.csv config.json optim.safetensors; do mv forced/$f forced/$f.tmp; done
+refuse "not finite" -- $small --steps 60 --lr 1000 --warmup 0 --clip 0 --decay 1000 --save-every 0 --out forced --force
+expect "the save that had been cut off goes on" "$c" --out forced --resume --sample 0
+cmp -s whole/log.csv forced/log.csv && cmp -s whole/optim.safetensors forced/optim.safetensors && ok=yes || ok=no
+result $ok "its log and moments are those of that save" "$(tail -n 2 forced/log.csv)"
+expect "--force writes over it" "$program" $small --steps 3 --out forced --force
+[ "$(tail -n 1 forced/log.csv | cut -d, -f1)" = 3 ] && [ ! -e forced/log.csv.tmp ] && ok=yes || ok=no
+result $ok "its log is the new one" "$(cat forced/log.csv)"
 cp -r whole damaged
 "$python" -c '
 data = bytearray(open("damaged/model.safetensors", "rb").read())

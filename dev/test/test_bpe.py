@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -28,10 +29,14 @@ bpe = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bpe)
 
 
-def run(*words):
+def small_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def run(*words, **more):
     """bpe.py as a program."""
     return subprocess.run([sys.executable, "-I", "-B", str(SCRIPT), *map(str, words)],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, **more)
 
 
 def shard(path):
@@ -174,6 +179,10 @@ class Bpe(unittest.TestCase):
             self.assertEqual(out.stderr.count("\n"), 1, out.stderr)
             self.assertTrue(out.stderr.startswith("bpe.py: error: ") and says in out.stderr, out.stderr)
         self.assertFalse((self.at / "out").exists())
+        out = run(DATA / "austen_val.txt", "--vocab", "300", "--out", self.at / "full", preexec_fn=small_files)
+        self.assertEqual((out.returncode, out.stdout), (1, ""))
+        self.assertIn("tokenizer.json: File too large", out.stderr)
+        self.assertEqual(list((self.at / "full").iterdir()), [])        # no half of a file
         out = [run("--tokenizer", DATA / "tokenizer.json", text, "--out", self.at / "twice").returncode
                for _ in range(2)]
         self.assertEqual(out, [0, 1])

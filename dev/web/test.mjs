@@ -229,6 +229,8 @@ const all = {
       const says = await browser.run('document.getElementById("class-says").textContent');
       check(/^This is not CSV from this page/.test(says) && await browser.run('document.getElementById("class-results").textContent') === '', 'a text that is no CSV: the page says so', JSON.stringify(junk.slice(0, 20)));
     }
+    const quote = await json(`attnvar.classResults(${JSON.stringify(plain.split('\n')[0] + '\n"Ann,recall\n' + plain.split('\n').slice(1).join('\n'))})`);
+    check(quote.runs === 9 && JSON.stringify(quote.wrong) === '[2]', 'CSV of a class: a quote left open spoils its line alone', JSON.stringify(quote.wrong));
     const none = await json(`attnvar.classResults(${JSON.stringify(plain.split('\n')[0] + '\n,recall,numbers,recall,4,0.003,1,SS,4,1,3.1,,,,100\n')})`);
     check(none.runs === 0 && none.wrong.length === 1, 'CSV of a class: recall without an accuracy is left out');
   },

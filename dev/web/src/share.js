@@ -95,15 +95,16 @@ function resultsCsv() {
   return lines.join('\n') + '\n';
 }
 
-// RFC 4180: fields with commas stand in quotes; lines end in any way. Spreadsheets also write
-// semicolons, and their copied cells have tabs between them: the heading tells.
+// RFC 4180: fields with commas stand in quotes; lines end in any way. No field has a line break here,
+// so a quote that is left open spoils one line. Spreadsheets also write semicolons, and their copied
+// cells have tabs between them: the heading tells.
 function parseCsv(text) {
   const between = (text.match(/^\ufeff?"?who"?([;\t])/m) || ['', ','])[1], rows = [[]];
   let field = '', quoted = false;
   const end = () => { rows[rows.length - 1].push(field); field = ''; };
   for (let i = 0; i < text.length; i++) {
     const c = text[i];
-    if (quoted) {
+    if (quoted && c !== '\n' && c !== '\r') {
       if (c !== '"') field += c;
       else if (text[i + 1] === '"') field += '"', i++;
       else quoted = false;
@@ -111,6 +112,7 @@ function parseCsv(text) {
     else if (c === between) end();
     else if (c === '\n' || c === '\r') {
       if (c === '\r' && text[i + 1] === '\n') i++;
+      quoted = false;
       end();
       rows.push([]);
     } else field += c;
@@ -209,8 +211,10 @@ function setUpShare() {
   });
   $('class-clear').addEventListener('click', () => { $('class-csv').value = ''; showClass(); });
   $('class-files').addEventListener('change', async (event) => {
-    const texts = await Promise.all([...event.target.files].map((f) => f.text())), area = $('class-csv');
-    area.value = [area.value, ...texts].filter(Boolean).join('\n');
+    const input = event.target, area = $('class-csv');
+    const read = await Promise.all([...input.files].map(fileBytes));
+    input.value = '';                           // so that the same file can be chosen again
+    area.value = [area.value, ...read.filter(Boolean).map((bytes) => new TextDecoder().decode(bytes))].filter(Boolean).join('\n');
     showClass();
   });
   window.addEventListener('hashchange', () => {
