@@ -8,13 +8,8 @@ run is one command (--one), which resumes a run that was stopped and leaves a fi
 sweep calls it for each run, here or on a cluster, and gathers the results.
 """
 
-import argparse
 import os
-import shlex
-import signal
-import subprocess
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -22,12 +17,21 @@ sys.path.insert(0, HERE)
 if sys.version_info < (3, 9):
     sys.exit(f"deconstruct: error: Python {sys.version.split()[0]}: expected 3.9 or newer")
 
+import common           # the first: Ctrl-C from here on is one line
+
+import argparse
+import shlex
+import signal
+import subprocess
+import time
+
 import display
 import gather
 import onerun
 import presets
 import slurm
-from presets import ROOT, Refused
+from common import Refused
+from presets import ROOT
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,14 +39,46 @@ class Parser(argparse.ArgumentParser):
         raise Refused(f"{message}: --help lists presets and options")
 
 
-def positive(text):
+def positive(text, most=10 ** 9):
     try:
         value = int(text)
     except ValueError:
         value = 0
-    if not 1 <= value <= 10 ** 9:
-        raise argparse.ArgumentTypeError(f"'{text}': expected a whole number of 1 or more")
+    if not 1 <= value <= most:
+        raise argparse.ArgumentTypeError(f"'{common.brief(text)}': expected a whole number of 1 or "
+                                         f"more, at most {most:,}")
     return value
+
+
+def seeds(text):
+    """So many that the list of the runs is made in seconds."""
+    return positive(text, 1000)
+
+
+# Options that mean nothing beside another one, which is named first.
+EXCLUDED = [("one", ("jobs", "seeds", "steps", "only", "data", "val", "list", "gather", "slurm",
+                     "slurm_options")),
+            ("list", ("gather", "slurm", "slurm_options", "jobs", "threads")),
+            ("gather", ("slurm", "slurm_options", "jobs", "threads")),
+            ("slurm", ("jobs",))]
+
+
+def check_together(o):
+    """Refuses options that would be ignored."""
+    def named(option):
+        return "--" + option.replace("_", "-")
+    for option, others in EXCLUDED:
+        for other in others:
+            if getattr(o, option) not in (None, False) and getattr(o, other) not in (None, False):
+                raise Refused(f"{named(option)} with {named(other)}: found both, expected one: "
+                              f"leave {named(other)} out")
+    if o.slurm_options is not None and not o.slurm:
+        raise Refused("--slurm-options without --slurm: they are options for sbatch: add --slurm "
+                      "or leave them out")
+    for option in ("data", "val"):
+        if getattr(o, option) is not None and o.preset not in presets.OWN_TEXT:
+            raise Refused(f"--{option}: the preset {o.preset} has data of its own: leave it out, "
+                          f"or choose one of {', '.join(presets.OWN_TEXT)}")
 
 
 def options(words):
@@ -54,32 +90,42 @@ def options(words):
     p.add_argument("--folder", help="for the results [dev/experiments/results-PRESET]")
     p.add_argument("--jobs", type=positive, help="runs side by side [one for each core]")
     p.add_argument("--threads", type=positive, help="of each run [the cores divided by --jobs]")
-    p.add_argument("--seeds", type=positive, help="seeds 1 .. SEEDS [the preset's]")
+    p.add_argument("--seeds", type=seeds, help="seeds 1 .. SEEDS [the preset's]")
     p.add_argument("--steps", type=positive, help="training steps of every run [the preset's]")
     p.add_argument("--only", metavar="WORD", action="append",
                    help="do only runs with WORD in their name; may be repeated")
-    p.add_argument("--data", default=presets.DATA, help="training text [%(default)s]")
-    p.add_argument("--val", default=presets.VAL, help="validation text [%(default)s]")
+    p.add_argument("--data", help=f"training text [{presets.DATA}]")
+    p.add_argument("--val", help=f"validation text [{presets.VAL}]")
     p.add_argument("--list", action="store_true", help="only show the runs and their states")
     p.add_argument("--gather", action="store_true", help="only gather finished runs and draw")
     p.add_argument("--slurm", action="store_true", help="submit to a Slurm cluster instead")
-    p.add_argument("--slurm-options", default="", metavar="WORDS", help="more options for sbatch")
+    p.add_argument("--slurm-options", metavar="WORDS", help="more options for sbatch")
     p.add_argument("--one", metavar="RUN", help="do only this run of --folder")
     o = p.parse_args(slurm.join_options(words))
     if o.one:
         if o.preset or not o.folder:
             raise Refused("--one RUN wants --folder F and no preset")
+        check_together(o)
+        check_folder(o.folder)
         return o
     if o.preset not in presets.PRESETS:
         found = f"'{o.preset}' is no preset" if o.preset else "no preset given"
         raise Refused(f"{found}: expected one of {', '.join(presets.PRESETS)}")
-    for name in ("data", "val"):
-        path = os.path.abspath(getattr(o, name)) if os.path.exists(getattr(o, name)) else \
-            os.path.join(ROOT, getattr(o, name))
+    check_together(o)
+    for name, default in (("data", presets.DATA), ("val", presets.VAL)):
+        given = default if getattr(o, name) is None else getattr(o, name)
+        path = os.path.abspath(given) if os.path.exists(given) else os.path.join(ROOT, given)
         inside = os.path.relpath(path, ROOT)
         setattr(o, name, path if inside.startswith("..") else inside)
     o.folder = os.path.abspath(o.folder or os.path.join(HERE, "results-" + o.preset))
+    check_folder(o.folder)
     return o
+
+
+def check_folder(folder):
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise Refused(f"--folder {folder}: is no folder; expected one that deconstruct.py wrote, "
+                      "or a new name")
 
 
 def check_programs():
@@ -99,7 +145,7 @@ def gpus():
     try:
         listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                universal_newlines=True).stdout
+                                encoding="utf-8", errors="replace").stdout
     except OSError:
         return [None]
     return listed.split() or [None]
@@ -166,14 +212,20 @@ class Sweep:
         before = {s: signal.signal(s, self.on_signal)
                   for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         todo = list(todo)
-        while self.children or (todo and not self.interrupted):
-            while todo and len(self.children) < self.jobs and not self.interrupted:
-                self.launch(todo.pop(0))
-            time.sleep(0.05)
-            self.collect()
-            self.shown.draw()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        try:
+            while self.children or (todo and not self.interrupted):
+                while todo and len(self.children) < self.jobs and not self.interrupted:
+                    self.launch(todo.pop(0))
+                time.sleep(0.05)
+                self.collect()
+                self.shown.draw()
+        finally:
+            for child in self.children:         # some after an error, such as a full disk
+                child.terminate()
+            for child in self.children:
+                child.wait()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def run_here(o, runs):
@@ -196,11 +248,12 @@ def bench(o):
         return
     print("measuring the mixers' time against T with dev/bench (some minutes)", flush=True)
     for command in (["make", "-s", "dev/bench/bench"], ["dev/bench/bench", "--mixers"]):
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, universal_newlines=True)
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8",
+                              errors="replace")
         if done.returncode:
             print(f"note: {command[-1]} failed: no cost against T in this report")
             return
-    gather.write_text(path, done.stdout)
+    common.write(path, done.stdout)
 
 
 def draw(folder):
@@ -209,7 +262,7 @@ def draw(folder):
         return None
     done = subprocess.run([sys.executable, os.path.join(HERE, "report.py"), folder],
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                          universal_newlines=True)
+                          encoding="utf-8", errors="replace")
     if done.returncode:
         print(f"note: no report: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         return None
@@ -244,11 +297,12 @@ def main(words):
         return onerun.do(o.folder, o.one, o.threads or os.cpu_count() or 1)
     check_programs()
     everything = presets.plan(o.preset, o.seeds, o.steps, o.data, o.val)
+    for word in o.only or ():
+        if not any(word in run["name"] for run in everything):
+            raise Refused(f"--only {word}: no name of a run of {o.preset} contains it: "
+                          "--list shows the names")
     runs = [run for run in everything
             if not o.only or any(word in run["name"] for word in o.only)]
-    if not runs:
-        raise Refused(f"--only {' '.join(o.only)}: no name of a run of {o.preset} contains it: "
-                      "--list shows the names")
     if o.list:
         for run in runs:
             print(f"{onerun.outcome(o.folder, run)[0] or 'to do':<7} {run['name']}")
@@ -257,9 +311,10 @@ def main(words):
         os.makedirs(o.folder, exist_ok=True)
     except OSError as error:
         raise Refused(f"--folder {o.folder}: {error.strerror}") from None
+    gather.keep(o.folder, {run["name"] for run in everything})
     interrupted = False
     if o.slurm:
-        slurm.bring_on(o.folder, o.preset, runs, o.threads or 1, o.slurm_options)
+        slurm.bring_on(o.folder, o.preset, runs, o.threads or 1, o.slurm_options or "")
     elif not o.gather:
         interrupted = run_here(o, runs)
         if o.preset == "paper" and not interrupted:
@@ -267,16 +322,13 @@ def main(words):
     command = shlex.join(["python3", "dev/experiments/deconstruct.py"] + words)
     rows = gather.gather(o.folder, o.preset, everything, command)
     if interrupted:
-        print(f"\ninterrupted: {len(rows)} of {len(everything)} runs are kept in "
-              f"{shown_path(o.folder)}; the same command goes on")
+        done = {row["run"] for row in rows if row["status"] == "done"}
+        kept = sum(run["name"] in done for run in runs)
+        print(f"\ninterrupted: {kept} of {len(runs)} runs are kept in {shown_path(o.folder)}; "
+              "the same command goes on")
         return 130
     return 0 if conclude(o, runs, rows) else 1
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except Refused as error:
-        sys.exit(f"deconstruct: error: {error}")
-    except BrokenPipeError:
-        sys.exit(1)
+    sys.exit(common.ended("deconstruct", main))

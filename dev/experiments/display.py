@@ -71,9 +71,9 @@ class Display:
     """On a terminal a table that is redrawn again and again; elsewhere a line for each run that
     ends."""
 
-    def __init__(self, folder, runs, out=sys.stdout):
-        self.folder, self.runs, self.out = folder, runs, out
-        self.live = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    def __init__(self, folder, runs, out=None):
+        self.folder, self.runs, self.out = folder, runs, out or sys.stdout
+        self.live = self.out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self.rows, self.running = {}, {}        # name -> row, name -> when it began
         self.total = sum(work(run["settings"]) for run in runs)
         self.start, self.drawn, self.last_draw = time.time(), 0, 0.0

@@ -17,6 +17,8 @@ checkout must be of the commit below, or the checksums differ, and then nothing 
 It writes into dev/experiments/eltec: eltec_train.txt (61,738,642 bytes), eltec_val.txt (1,894,989
 bytes), and what dev/scale/bpe.py makes of both: 8,192 tokens (--no-tokens leaves them out).
 """
+import common           # the first: Ctrl-C from here on is one line
+
 import argparse
 import hashlib
 import os
@@ -37,7 +39,14 @@ TEI = "{http://www.tei-c.org/ns/1.0}"
 
 def fail(message):
     """The one way to report a user's error."""
-    sys.exit(f"eltec.py: error: {message}")
+    raise common.Refused(message)
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one line."""
+
+    def error(self, message):
+        fail(f"{message}: --help lists the options")
 
 
 def text_of(path):
@@ -54,14 +63,14 @@ def text_of(path):
     return "\n".join(filter(None, (re.sub(r"\s+", " ", part).strip() for part in parts))) + "\n\n"
 
 
-def main():
+def main(words):
     """Reads all files, compares the checksums, then writes."""
-    parser = argparse.ArgumentParser(prog="eltec.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="eltec.py", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", help="the folder of ELTeC-eng")
     parser.add_argument("--out", default=os.path.join(HERE, "eltec"), help="folder [%(default)s]")
     parser.add_argument("--no-tokens", action="store_true", help="leave the tokenizer out")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     level1 = os.path.join(args.checkout, "level1")
     if not os.path.isdir(level1):
         fail(f"{level1}: no such folder; expected a checkout of github.com/COST-ELTeC/ELTeC-eng")
@@ -82,16 +91,15 @@ def main():
     os.makedirs(args.out, exist_ok=True)
     paths = [os.path.join(args.out, name) for name in texts]
     for path, text in zip(paths, texts.values()):
-        with open(path + ".tmp", "wb") as file:
-            file.write(text)
-        os.replace(path + ".tmp", path)
+        common.write(path, text)
         print(f"wrote {path}: {len(text)} bytes", flush=True)
     if not args.no_tokens:
         bpe = os.path.join(HERE, "..", "scale", "bpe.py")
         command = [sys.executable, bpe, "--vocab", "8192", "--out", args.out, "--force", paths[0],
                    "--val", paths[1]]
-        sys.exit(subprocess.run(command, check=False).returncode)
+        return subprocess.run(command, check=False).returncode
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(common.ended("eltec.py", main))

@@ -497,7 +497,7 @@ def cost_of(results, attn):
         if layers:
             names = [name + end for name in COSTS for end in ("", "_formula")]
             found = {name: mean(layer.get(name) for layer in layers) for name in names}
-            return {name: m.value for name, m in found.items() if m}
+            return {name: m.value for name, m in found.items() if m and m.value >= 0}
     return {}
 
 
@@ -579,8 +579,8 @@ def maps(results, group, layout, limit=4):
         if (attn, layout) == ("standard", "even"):
             continue
         seen = results.parts(group, attn, layout, "maps")
-        good = sharpest([m for m in seen[0] if m.get("rows") and m.get("layer") and m.get("head")]
-                        if seen else [])
+        good = sharpest([m for m in seen[0] if any(m.get("rows") or []) and m.get("layer")
+                         and m.get("head")] if seen else [])
         if not good:
             continue
         n = max(len(m["rows"]) for m in good)

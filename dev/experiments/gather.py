@@ -7,6 +7,8 @@ puts the two files of several folders together, for one report: of a run that se
 folder's row counts.
 """
 
+import common           # the first: Ctrl-C from here on is one line
+
 import csv
 import datetime
 import functools
@@ -15,12 +17,15 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from array import array
 from collections import Counter
 
 import onerun
+import results
+from common import Refused, write
 from presets import ROOT, WHOLE
 
 COLUMNS = ("run,preset,task,size,attn,layout,layers,dim,heads,kv_heads,ffn,seq,batch,steps,lr,"
@@ -76,7 +81,7 @@ def bytes_each(val, tokenizer, tokens):
     """The mean length in bytes of the tokens that a validation scores."""
     if not tokenizer:
         return 1
-    with open(os.path.join(ROOT, tokenizer)) as file:
+    with open(os.path.join(ROOT, tokenizer), encoding="utf-8", errors="replace") as file:
         length = [len(line.split()[0]) // 2 for line in file]
     scored = tokens_of(val, tokens + 1)[1:]
     return sum(length[token] for token in scored) / len(scored)
@@ -89,11 +94,13 @@ def number(value, digits=6):
 
 
 def parameters(folder, name):
-    with open(onerun.path_of(folder, name, "train.txt")) as file:
-        for line in file:
-            if line.startswith("parameters"):
-                return int(line.split()[1].rstrip(":"))
-    return None
+    """What the training printed, or None."""
+    try:
+        with open(onerun.path_of(folder, name, "train.txt"), "rb") as file:
+            found = re.search(rb"^parameters\s+(\d{1,18})\b", file.read(), re.M)
+    except FileNotFoundError:
+        return None
+    return int(found.group(1)) if found else None
 
 
 def speed(rows, settings):
@@ -120,7 +127,7 @@ def trained_cells(folder, run):
         cells["solved_step"] = onerun.solved_step(rows)
     trained = onerun.read_json(onerun.path_of(folder, name, "trained.json"))
     if trained:
-        cells["threads"] = trained["threads"]
+        cells["threads"] = trained.get("threads")
     return cells
 
 
@@ -135,19 +142,21 @@ def measured(folder, run, name):
 def evaluated_cells(folder, run):
     s = run["settings"]
     evaluation = measured(folder, run, "eval.json")
-    if not evaluation:
+    if evaluation is None:
         return {}
-    by_skip = {result["skip"]: result for result in evaluation["results"]}
-    whole = by_skip["none"]
-    unigram, bigram = floors(s["data"], s["val"], whole["tokens"], s["vocab"] or 256)
-    bits = whole.get("bits_per_byte")
-    if bits is None:
-        bits = whole["loss"] / math.log(2) / bytes_each(s["val"], s["tokenizer"], whole["tokens"])
-    return {"val_loss": number(whole["loss"]), "bits_per_byte": number(bits),
-            "perplexity": number(whole["perplexity"]),
-            "skip_mixers": number(by_skip.get("mixers", {}).get("loss")),
-            "skip_blocks": number(by_skip.get("blocks", {}).get("loss")),
-            "unigram_floor": number(unigram), "bigram_floor": number(bigram)}
+    with onerun.sound(onerun.path_of(folder, run["name"], "eval.json")):
+        by_skip = {result["skip"]: result for result in evaluation["results"]}
+        whole = by_skip["none"]
+        unigram, bigram = floors(s["data"], s["val"], whole["tokens"], s["vocab"] or 256)
+        bits = whole.get("bits_per_byte")
+        if bits is None:
+            each = bytes_each(s["val"], s["tokenizer"], whole["tokens"])
+            bits = whole["loss"] / math.log(2) / each
+        return {"val_loss": number(whole["loss"]), "bits_per_byte": number(bits),
+                "perplexity": number(whole["perplexity"]),
+                "skip_mixers": number(by_skip.get("mixers", {}).get("loss")),
+                "skip_blocks": number(by_skip.get("blocks", {}).get("loss")),
+                "unigram_floor": number(unigram), "bigram_floor": number(bigram)}
 
 
 def row_of(folder, preset, run):
@@ -184,28 +193,43 @@ def details_of(folder, run):
     details = {"curve": curve(rows)} if rows else {}
     if onerun.outcome(folder, run)[0] != "done":
         return details
-    evaluation = measured(folder, run, "eval.json")
-    if evaluation and "loss_by_position" in evaluation["results"][0]:
-        details["loss_by_position"] = [round(x, 5) for x in
-                                       evaluation["results"][0]["loss_by_position"]]
-    context = measured(folder, run, "eval-context.json") or evaluation
-    if context and "context" in context["results"][0]:
-        details["context"] = [[c["context"], c["loss"]] for c in context["results"][0]["context"]]
-    inspect = measured(folder, run, "inspect.json")
-    cost = measured(folder, run, "inspect-cost.json")
-    if inspect:
-        details["inspect"] = {key: value for key, value in inspect.items() if key != "checkpoint"}
-        if cost:
-            details["inspect"].update(batch=cost["batch"], cost=cost["cost"])
-    maps = measured(folder, run, "inspect-maps.json")
-    if maps:
-        details["maps"] = [dict(m, tokens=maps["tokens"],
-                                rows=[[float(f"{x:.3g}") for x in r] for r in m["rows"]])
-                           for m in maps["maps"]]
-    sample = measured(folder, run, "generate.json")
-    if sample:
-        details["sample"] = sample["text"]
+    for name, part in (("eval.json", evaluated), ("eval-context.json", evaluated),
+                       ("inspect.json", inspected), ("inspect-cost.json", costs),
+                       ("inspect-maps.json", maps), ("generate.json", sampled)):
+        value = measured(folder, run, name)
+        if value is not None:
+            with onerun.sound(onerun.path_of(folder, run["name"], name)):
+                part(details, value)
     return details
+
+
+# ---- parts of details.json, each from what one instrument printed --------------------------------
+
+def evaluated(details, value):
+    first = value["results"][0]
+    if "loss_by_position" in first:
+        details["loss_by_position"] = [round(x, 5) for x in first["loss_by_position"]]
+    if "context" in first:
+        details["context"] = [[c["context"], c["loss"]] for c in first["context"]]
+
+
+def inspected(details, value):
+    details["inspect"] = {name: x for name, x in value.items() if name != "checkpoint"}
+
+
+def costs(details, value):
+    if "inspect" in details:
+        details["inspect"].update(batch=value["batch"], cost=value["cost"])
+
+
+def maps(details, value):
+    details["maps"] = [dict(m, tokens=value["tokens"],
+                            rows=[[float(f"{x:.3g}") for x in r] for r in m["rows"]])
+                       for m in value["maps"]]
+
+
+def sampled(details, value):
+    details["sample"] = value["text"]
 
 
 # ---- the machine, and dev/bench ------------------------------------------------------------------
@@ -213,14 +237,14 @@ def details_of(folder, run):
 def machine():
     cpu = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             cpu = next(line.split(":", 1)[1].strip() for line in file if "model name" in line)
     except (OSError, StopIteration):
         pass
     try:
         compiler = subprocess.run(os.environ.get("CC", "cc").split() + ["--version"], check=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                  universal_newlines=True).stdout.splitlines()[0]
+                                  encoding="utf-8", errors="replace").stdout.splitlines()[0]
     except (OSError, subprocess.CalledProcessError, IndexError):
         compiler = "unknown"
     return {"cpu": cpu, "cores": os.cpu_count(), "compiler": compiler,
@@ -230,35 +254,63 @@ def machine():
 def time_per_token(folder):
     """The first table of `bench --mixers`: variant, T, B, then ns a token forward and backward."""
     try:
-        with open(os.path.join(folder, "bench.txt")) as file:
+        with open(os.path.join(folder, "bench.txt"), encoding="utf-8", errors="replace") as file:
             lines = file.read().split("\n\n")
     except FileNotFoundError:
         return []
     table = next((part for part in lines if part.startswith("The mixers alone")), "")
     rows = [line.split() for line in table.splitlines()[2:]]
-    return [{"attn": r[0], "T": int(r[1]), "forward_ns": float(r[3]), "backward_ns": float(r[4])}
-            for r in rows if len(r) >= 5 and r[1].isdigit()]
+    try:
+        return [{"attn": r[0], "T": int(r[1]), "forward_ns": float(r[3]),
+                 "backward_ns": float(r[4])} for r in rows if len(r) >= 5 and r[1].isdigit()]
+    except ValueError:
+        raise Refused(f"{os.path.join(folder, 'bench.txt')}: damaged: delete it; the preset paper "
+                      "measures it again") from None
 
 
 # ---- the files -----------------------------------------------------------------------------------
-
-def write_text(path, text):
-    with open(path + ".tmp", "w", newline="") as file:
-        file.write(text)
-    os.replace(path + ".tmp", path)
-
 
 def write_rows(folder, rows):
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
     table.writeheader()
     table.writerows(rows)
-    write_text(os.path.join(folder, "results.csv"), text.getvalue())
+    write(os.path.join(folder, "results.csv"), text.getvalue())
 
 
 def write_details(folder, details):
-    write_text(os.path.join(folder, "details.json"),
-               json.dumps(details, separators=(",", ":"), ensure_ascii=False) + "\n")
+    write(os.path.join(folder, "details.json"),
+          json.dumps(details, separators=(",", ":"), ensure_ascii=False) + "\n")
+
+
+def rows_of(folder):
+    """{run: its row} of a results.csv that the report could draw."""
+    path = os.path.join(folder, "results.csv")
+    results.read_rows(path)
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        table = csv.DictReader(file)
+        strange = [name for name in table.fieldnames if name not in COLUMNS]
+        if strange:
+            raise Refused(f"{path}: found a column '{common.brief(strange[0])}'; expected the "
+                          "columns that deconstruct.py writes")
+        return {row["run"]: row for row in table}
+
+
+def keep(folder, names):
+    """A sweep writes the tables again, from the folders of its runs: refuses to where results.csv
+    has runs without a folder, such as merged ones. Its own may lack theirs, but not all."""
+    path = os.path.join(folder, "results.csv")
+    if not os.path.isdir(os.path.join(folder, "runs")):
+        names = ()
+    try:
+        lost = [name for name in rows_of(folder) if name not in names and
+                not os.path.isdir(onerun.path_of(folder, name))]
+    except Refused:                     # none, or damaged: it is written again
+        return
+    if lost:
+        raise Refused(f"{path}: holds runs that are not in {os.path.join(folder, 'runs')} and "
+                      f"would be lost ({len(lost)}, such as {common.brief(lost[0], 80)}): choose "
+                      "another --folder, or delete the file")
 
 
 def gather(folder, preset, runs, command):
@@ -276,22 +328,39 @@ def gather(folder, preset, runs, command):
     return rows
 
 
+def details_in(folder):
+    """details.json as it is, if the report could read it."""
+    path = os.path.join(folder, "details.json")
+    results.read_details(path)
+    with open(path, encoding="utf-8", errors="replace") as file:
+        details = json.load(file)
+    if not isinstance(details.get("machine") or {}, (str, dict)):
+        raise Refused(f"{path}: found {common.brief(json.dumps(details['machine']))} as machine; "
+                      "expected an object")
+    return details
+
+
 def merge(into, folders):
     """Puts the results of several folders into one; returns how many rows there are."""
     rows, runs, whole = {}, {}, {"preset": [], "command": [], "machine": [], "date": []}
     times = None
     for folder in folders:
-        with open(os.path.join(folder, "results.csv"), newline="", encoding="utf-8") as file:
-            rows.update({row["run"]: row for row in csv.DictReader(file)})
-        with open(os.path.join(folder, "details.json"), encoding="utf-8") as file:
-            details = json.load(file)
-        runs.update(details["runs"])
-        times = details.get("time_per_token", times)
+        rows.update(rows_of(folder))
+        details = details_in(folder)
+        runs.update(details.get("runs") or {})
+        times = details.get("time_per_token") or times
         for name, values in whole.items():
             value = details.get(name) or ""
             if isinstance(value, dict):
                 value = ", ".join(f"{key} {x}" for key, x in value.items())
             values += [value] if value not in values else []
+    present = [name for name in ("results.csv", "details.json")
+               if os.path.lexists(os.path.join(into, name))]
+    lost = [name for name in (rows_of(into) if present else ()) if name not in rows]
+    if lost:
+        raise Refused(f"{into}: holds runs that are in none of the other folders and would be lost "
+                      f"({len(lost)}, such as {common.brief(lost[0], 80)}): choose a new folder, "
+                      f"or name {into} also among the others")
     os.makedirs(into, exist_ok=True)
     write_rows(into, rows.values())
     details = {**{name: "; ".join(filter(None, values)) for name, values in whole.items()},
@@ -300,10 +369,15 @@ def merge(into, folders):
     return len(rows)
 
 
+def main(words):
+    if words in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    if len(words) < 2 or any(word.startswith("-") for word in words):
+        raise Refused("usage: python3 dev/experiments/gather.py INTO FOLDER...")
+    print(f"{merge(words[0], words[1:])} runs in {words[0]}")
+    return 0
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: python3 dev/experiments/gather.py INTO FOLDER...")
-    try:
-        print(f"{merge(sys.argv[1], sys.argv[2:])} runs in {sys.argv[1]}")
-    except (OSError, ValueError, KeyError) as failure:
-        sys.exit(f"gather.py: error: {failure!r}; expected folders that deconstruct.py wrote")
+    sys.exit(common.ended("gather.py", main))

@@ -5,6 +5,7 @@ kills it, a later call ends in the same results: training resumes from its check
 and every other file is complete or absent.
 """
 
+import contextlib
 import csv
 import fcntl
 import json
@@ -14,7 +15,8 @@ import subprocess
 import sys
 import time
 
-from presets import ROOT, WHOLE, Refused
+from common import Refused, line, reason as why, write
+from presets import ROOT, SETTINGS, WHOLE
 
 SOLVED = 0.995          # the accuracy at which recall counts as solved: it rounds to 1.00
 ENDED = (0, 130, 143, -signal.SIGTERM)      # the codes of a program that was not in error
@@ -39,26 +41,32 @@ def path_of(folder, name, *more):
 
 
 def write_json(path, value, indent=None):
-    """The whole file or none, also after a power failure."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w") as file:
-        json.dump(value, file, indent=indent)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write(path, json.dumps(value, indent=indent) + "\n")
 
 
-def read_json(path):
-    """None if there is none."""
+@contextlib.contextmanager
+def sound(path):
+    """Where a run's file is not as it was written, its reader fails in one of these ways."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return None
-    except ValueError:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
+            csv.Error):
         raise Refused(f"{path}: damaged: delete this run's folder and repeat the command"
                       ) from None
+
+
+def read_json(path, **members):
+    """An object with at least these members, each of its type; None if there is no file."""
+    with sound(path):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                value = json.load(file)
+        except FileNotFoundError:
+            return None
+        if not isinstance(value, dict) or \
+                not all(isinstance(value[name], kind) for name, kind in members.items()):
+            raise ValueError
+        return value
 
 
 def prepare(folder, run):
@@ -71,10 +79,10 @@ def prepare(folder, run):
 
 def outcome(folder, run):
     """("done", ""), ("failed", why) or (None, ""): never begun, or not finished."""
-    done = read_json(path_of(folder, run["name"], "done.json"))
+    done = read_json(path_of(folder, run["name"], "done.json"), measures=dict)
     if done and all(done["measures"].get(name) == args for name, args in run["measures"].items()):
         return "done", ""
-    failed = read_json(path_of(folder, run["name"], "failed.json"))
+    failed = read_json(path_of(folder, run["name"], "failed.json"), error=str)
     return ("failed", failed["error"]) if failed else (None, "")
 
 
@@ -82,13 +90,20 @@ def outcome(folder, run):
 
 def read_log(folder, name):
     """Its complete rows as dictionaries of numbers; a missing value is None."""
+    path = path_of(folder, name, "log.csv")
     try:
-        with open(path_of(folder, name, "log.csv"), newline="") as file:
+        with open(path, encoding="utf-8", errors="replace", newline="") as file:
             lines = file.read().split("\n")[:-1]        # a line still being written has no end
     except OSError:
         return []
-    return [{key: float(value) if value else None for key, value in row.items()}
-            for row in csv.DictReader(lines)]
+    with sound(path):
+        rows = [{key: float(value) if value else None for key, value in row.items()}
+                for row in csv.DictReader(lines)]
+        for row in rows:
+            known = {"tokens_per_second", "val_loss", "val_accuracy"} <= row.keys()
+            if not known or int(row["step"]) < 0 or row["loss"] is None:
+                raise ValueError
+        return rows
 
 
 def solved_step(rows):
@@ -122,10 +137,14 @@ class Worker:
     def __init__(self, folder, name, threads):
         self.folder, self.name, self.threads = folder, name, threads
         self.stop = False
-        self.run = read_json(path_of(folder, name, "run.json"))
-        if not self.run:
-            raise Refused(f"{path_of(folder, name, 'run.json')}: not there: expected the name of "
-                          "a run that a sweep prepared; deconstruct.py --list shows them")
+        path = path_of(folder, name, "run.json")
+        self.run = read_json(path, name=str, settings=dict, measures=dict)
+        if self.run is None:
+            raise Refused(f"{path}: not there: expected the name of a run that a sweep prepared; "
+                          "deconstruct.py --list shows them")
+        with sound(path):
+            for setting in SETTINGS:
+                self.run["settings"][setting]
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.on_signal)
 
@@ -156,7 +175,7 @@ class Worker:
         """Runs a program to its end, or until over(). Returns its exit code and what it said."""
         arguments = arguments + ["--threads", str(self.threads)] * threads
         environment = dict(os.environ, OMP_NUM_THREADS=str(self.threads))
-        with open(self.at("stderr.txt"), "w+") as errors:
+        with open(self.at("stderr.txt"), "w+", encoding="utf-8", errors="replace") as errors:
             child = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=output,
                                      stderr=errors, stdin=subprocess.DEVNULL,
                                      pass_fds=[self.held.fileno()])
@@ -230,7 +249,7 @@ class Worker:
             return
         words = [os.path.join(ROOT, "dev", "tools", args[0]), self.at()] + args[1:] + ["--json"]
         words = [self.at("maps") if word == "maps" else word for word in words]
-        with open(self.at("stdout.txt"), "w+") as output:
+        with open(self.at("stdout.txt"), "w+", encoding="utf-8", errors="replace") as output:
             code, said = self.call(words, output)
             output.seek(0)
             text = output.read()
@@ -239,8 +258,10 @@ class Worker:
             raise Failed(f"{args[0]}: {said}")
         try:
             value = json.loads(text)
-        except ValueError:
-            raise Failed(f"{args[0]}: printed no JSON") from None
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise Failed(f"{args[0]}: printed no JSON object")
         if name == "inspect-maps.json":
             value["maps"] = self.read_maps()
         write_json(self.at(name), value)
@@ -264,7 +285,8 @@ class Worker:
             os.remove(self.at("failed.json"))
         if not os.path.exists(self.at("trained.json")):
             self.train()
-        done = (read_json(self.at("done.json")) or {"measures": {}})["measures"]
+        done = read_json(self.at("done.json"), measures=dict) or {"measures": {}}
+        done = done["measures"]
         for name, args in self.run["measures"].items():
             if done.get(name) != args:
                 self.measure(name, args)
@@ -288,8 +310,9 @@ def do(folder, name, threads):
         print(f"stopped {name}")
         return 130
     except Exception as error:          # whatever it is, the sweep shows it and goes on
-        known = isinstance(error, (Failed, Refused, OSError))
-        error = str(error) if known else repr(error)
-        write_json(worker.at("failed.json"), {"error": error})
-        print(f"failed {name}: {error}")
+        known = isinstance(error, (Failed, Refused))
+        said = why(error) if isinstance(error, OSError) else str(error) if known else repr(error)
+        with contextlib.suppress(OSError):      # a full disk: the sweep says so
+            write_json(worker.at("failed.json"), {"error": said})
+        print(line(f"failed {name}: {said}"))
         return 1

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 
+from common import Refused
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PRESETS = {
     "quick": "bytes and tokens, one seed: seven variants, uniform and hybrid; two minutes",
@@ -25,6 +27,7 @@ SIMPLE = ["mlp", "approx", "nonapprox", "rndembqk", "fixedseqqk", "staticembqk"]
 LAYOUTS = ["even", "odd", "top", "middle", "bottom", "25", "first", "last", "bilateral"]
 DATA = "dev/data/austen_train.txt"
 VAL = "dev/data/austen_val.txt"
+OWN_TEXT = ("quick", "table", "paper")      # the presets that can train on a user's text
 # What a model is trained on: the texts as bytes, or as the tokens that dev/scale/bpe.py made of
 # them, with the table by which the instruments read and print text. eltec.py makes the second.
 ELTEC = "dev/experiments/eltec/"
@@ -57,23 +60,19 @@ RECALL = {"seq": 24, "pairs": 6, "vocab": 32, "batch": 128, "ffn": 64, "steps": 
 QUICK = {"bytes": {"batch": 2, "steps": 1200}, "tokens": {"batch": 2, "steps": 1200, "lr": 4e-3}}
 
 
-class Refused(Exception):
-    """One line for the user: what was found, what is expected, what to do."""
-
-
 def sizes():
     """The sizes, from the table that the program's --help prints: they are defined only there."""
     program = os.path.join(ROOT, "train_attnvar")
     try:
         text = subprocess.run([program, "--help"], stdout=subprocess.PIPE, check=True,
-                              universal_newlines=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+                              encoding="utf-8", errors="replace").stdout
+        _, head, *lines = text[text.index("--size NAME"):].splitlines()
+        names = head.split()[1:]
+        return {line.split()[0]: dict(zip(names, map(float, line.split()[1:])))
+                for line in lines if line.strip()}
+    except (OSError, ValueError, subprocess.CalledProcessError):
         raise Refused("no ./train_attnvar that runs: build it with make train_attnvar tools"
                       ) from None
-    _, head, *lines = text[text.index("--size NAME"):].splitlines()
-    names = head.split()[1:]
-    return {line.split()[0]: dict(zip(names, map(float, line.split()[1:])))
-            for line in lines if line.strip()}
 
 
 def checksum(path):

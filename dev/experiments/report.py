@@ -12,6 +12,8 @@ computed from them. Python 3.9 or later, standard library only.
     findings.py   the verdicts             svg.py        marks, axes
     figures.py    the figures
 """
+import common           # the first: Ctrl-C from here on is one line
+
 import os
 import sys
 
@@ -764,13 +766,6 @@ def svg_files(results):
     return found
 
 
-def save(path, text):
-    """A file, whole or not at all."""
-    with open(path + ".tmp", "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    os.replace(path + ".tmp", path)
-
-
 def write(folder):
     """Draws everything; returns the page's path and the paragraph of what was found."""
     results = Results(folder)
@@ -780,11 +775,11 @@ def write(folder):
     try:
         os.makedirs(into, exist_ok=True)
         for name, svg in files.items():
-            save(os.path.join(into, name), svg)
+            common.write(os.path.join(into, name), svg)
         for name in set(os.listdir(into)) - set(files):         # of an earlier drawing
             if name.endswith(".svg"):
                 os.remove(os.path.join(into, name))
-        save(path, text)
+        common.write(path, text)
     except OSError as error:
         raise BadInput(f"{error.filename or path}: cannot be written: {error.strerror}") from None
     return path, summary(results, judged)
@@ -795,14 +790,10 @@ def main(arguments):
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(__doc__, file=sys.stdout if arguments in (["-h"], ["--help"]) else sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 1
-    try:
-        path, found = write(arguments[0])
-    except BadInput as error:
-        print(f"report.py: error: {error}", file=sys.stderr)
-        return 1
+    path, found = write(arguments[0])
     print(f"{found}\n\n{path}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(common.ended("report.py", main))

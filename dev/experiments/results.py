@@ -7,6 +7,7 @@ import math
 import os
 from typing import NamedTuple, Optional
 
+from common import Refused, brief
 from paper import VARIANTS
 
 WORDS = ("run", "preset", "task", "size", "attn", "layout", "data", "engine", "status", "error")
@@ -19,9 +20,12 @@ NEEDED = ("run", "task", "attn", "layout", "seed", "status", "val_loss")
 # Two runs with the same of these differ in variant, layout and seed only.
 SETTING = ("task", "size", "layers", "dim", "heads", "kv_heads", "ffn", "seq", "batch", "steps",
            "lr", "min_lr", "warmup", "qk_norm", "pairs", "data", "vocab", "engine")
+# A number beyond these is no result: larger ones count as infinite, and whole ones of details.json
+# are refused.
+LARGE, LONG = 1e39, 10 ** 7
 
 
-class BadInput(Exception):
+class BadInput(Refused):
     """The message says what was found, what was expected and what to do."""
 
 
@@ -83,11 +87,11 @@ def cell_value(path, line, column, text):
         return None
     try:
         value = int(text) if column in COUNTS else float(text)
+        return value if abs(value) < LARGE else None
     except ValueError:
         kind = "a whole number" if column in COUNTS else "a number"
-        raise BadInput(f"{path}, line {line}: found '{text}' as {column}; expected {kind} or "
-                       "nothing") from None
-    return value if math.isfinite(value) else None
+        raise BadInput(f"{path}, line {line}: found '{brief(text)}' as {column}; expected {kind} "
+                       "or nothing") from None
 
 
 def read_row(path, line, header, cells):
@@ -101,8 +105,8 @@ def read_row(path, line, header, cells):
     for column, allowed in (("task", ("text", "recall")), ("status", ("done", "failed")),
                             ("attn", VARIANTS)):
         if row[column] not in allowed:
-            raise BadInput(f"{path}, line {line}: found '{row[column]}' as {column}; expected one "
-                           f"of {', '.join(allowed)}")
+            raise BadInput(f"{path}, line {line}: found '{brief(row[column])}' as {column}; "
+                           f"expected one of {', '.join(allowed)}")
     return row
 
 
@@ -151,7 +155,7 @@ def kind_of(shape):
     """What a shape expects, in words."""
     if isinstance(shape, (list, dict)):
         return "a list" if isinstance(shape, list) else "an object"
-    return {str: "a text", int: "a whole number", float: "a number"}[shape]
+    return {str: "a text", int: f"a whole number below {LONG:,}", float: "a number"}[shape]
 
 
 def check_shape(path, value, shape, place):
@@ -167,12 +171,14 @@ def check_shape(path, value, shape, place):
     if isinstance(shape, dict) and isinstance(value, dict):
         return {name: check_shape(path, x, shape.get(name, shape.get("*")), f"{place}.{name}")
                 if name in shape or "*" in shape else x for name, x in value.items()}
-    if shape is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value if math.isfinite(value) else None
-    if shape in (str, int) and isinstance(value, shape) and not isinstance(value, bool):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if shape is float and number:
+        return value if abs(value) < LARGE else None
+    if shape is str and isinstance(value, str) or shape is int and number and \
+            isinstance(value, int) and abs(value) < LONG:
         return value
-    raise BadInput(f"{path}: found {json.dumps(value)[:40]} as {place.lstrip('.')}; expected "
-                   f"{kind_of(shape)}")
+    raise BadInput(f"{path}: found {json.dumps(value)[:40]} as {brief(place.lstrip('.'), 99)}; "
+                   f"expected {kind_of(shape)}")
 
 
 def read_details(path):
@@ -188,8 +194,9 @@ def read_details(path):
     details = check_shape(path, details, DETAILS, "")
     for run in (details.get("runs") or {}).values():
         inspect = (run or {}).get("inspect") or {}
-        if isinstance(inspect.get("cost"), dict):       # as inspect_attnvar --cost printed it
-            cost = inspect["cost"].get("cost")
+        cost = inspect.get("cost")
+        if cost is not None:                # an object: as inspect_attnvar --cost printed it
+            cost = cost.get("cost") if isinstance(cost, dict) else cost
             inspect["cost"] = check_shape(path, cost, [COST], "runs.inspect.cost")
     return details
 

@@ -20,8 +20,9 @@ import shlex
 import subprocess
 import sys
 
+from common import Refused, write
 from onerun import outcome, prepare
-from presets import ROOT, Refused
+from presets import ROOT
 
 # Every other state means that the task still has, or will have, processes.
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL",
@@ -57,7 +58,8 @@ def slurm(*command):
     env = {key: value for key, value in os.environ.items() if not key.startswith("SQUEUE_")}
     try:
         done = subprocess.run(command, env=dict(env, LC_ALL="C"), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise Refused(f"--slurm: no {command[0]} here: expected the login node of a Slurm cluster; "
                       "without --slurm the runs are done on this machine") from None
@@ -111,24 +113,23 @@ def read_jobs(directory):
     """The arrays submitted so far, oldest first: [{"name", "job", "runs"}, ...]"""
     path = os.path.join(directory, "jobs.json")
     try:
-        with open(path) as file:
-            jobs = json.load(file)
-        return [{key: job[key] for key in ("name", "job", "runs")} for job in jobs]
+        with open(path, encoding="utf-8") as file:
+            jobs = [{key: job[key] for key in ("name", "job", "runs")} for job in json.load(file)]
+        for job in jobs:
+            if not isinstance(job["name"], str) or not isinstance(job["job"], (str, type(None))) \
+                    or not isinstance(job["runs"], list) \
+                    or not all(isinstance(run, str) for run in job["runs"]):
+                raise ValueError
+        return jobs
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused(f"{path}: damaged: cancel this sweep's tasks (squeue --me, scancel), "
                       "delete the file and repeat the command") from None
 
 
 def write_jobs(directory, jobs):
-    path = os.path.join(directory, "jobs.json")
-    with open(path + ".new", "w") as file:
-        json.dump(jobs, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".new", path)
+    write(os.path.join(directory, "jobs.json"), json.dumps(jobs, indent=1) + "\n")
 
 
 def queue(names):
@@ -162,7 +163,7 @@ def latest_tasks(jobs):
 
 def last_line(path):
     try:
-        with open(path, errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line.strip() for line in file if line.strip()]
     except FileNotFoundError:
         return "it never began"
@@ -181,11 +182,10 @@ def write_script(folder, directory, name, runs, threads):
     """The array's script. In an #SBATCH line a path is quoted, and % starts a pattern."""
     path = os.path.join(directory, name)
     output = path.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"') + "-%a.log"
-    with open(path + ".sh", "w") as file:
-        file.write(SCRIPT.format(name=name, last=len(runs) - 1, output=output, threads=threads,
-                                 runs="\n".join("    " + shlex.quote(run) for run in runs),
-                                 root=shlex.quote(ROOT), python=shlex.quote(sys.executable),
-                                 folder=shlex.quote(os.path.abspath(folder))))
+    write(path + ".sh", os.fsencode(SCRIPT.format(
+        name=name, last=len(runs) - 1, output=output, threads=threads,
+        runs="\n".join("    " + shlex.quote(run) for run in runs), root=shlex.quote(ROOT),
+        python=shlex.quote(sys.executable), folder=shlex.quote(os.path.abspath(folder)))))
     return path + ".sh"
 
 

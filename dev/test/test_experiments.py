@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -27,6 +28,7 @@ import display
 import gather
 import onerun
 import presets
+import slurm
 
 TIMES = ("seconds", "tokens_per_second")
 ONLY = ["--only", "standard-uniform", "--only", "mlp-even", "--only", "nonapprox-even"]
@@ -267,6 +269,17 @@ def bad_input_is_refused():
             (["quick", "--only", "nothing"], ["nothing", "--list"]),
             (["quick", "--data", "none.txt"], ["none.txt"]),
             (["quick", "--folder", "in.txt"], ["in.txt"]),
+            (["quick", "--list", "--folder", "in.txt"], ["in.txt", "no folder"]),
+            (["quick", "--seeds", "1000000000", "--list"], ["--seeds", "1,000"]),
+            (["quick", "--only", "mlp", "--only", "nothing", "--list"], ["nothing"]),
+            (["quick", "--slurm-options", "--x=1"], ["--slurm-options without --slurm"]),
+            (["recall", "--data", "in.txt", "--list"], ["--data", "recall", "quick, table"]),
+            (["scale-tiny", "--val", "val.txt", "--list"], ["--val", "scale-tiny"]),
+            (["quick", "--list", "--gather"], ["--list", "--gather"]),
+            (["quick", "--gather", "--slurm"], ["--gather", "--slurm"]),
+            (["quick", "--list", "--jobs", "2"], ["--list", "--jobs"]),
+            (["--one", "x", "--folder", "plain", "--seeds", "2"], ["--one", "--seeds"]),
+            (["--one", "x", "--folder", "in.txt"], ["in.txt", "no folder"]),
             (["--one", "x"], ["--folder"]),
             (["--one", "x", "--folder", "plain"], ["run.json", "--list"])]:
         done = subprocess.run([sys.executable, PROGRAM, *words], stdout=subprocess.PIPE,
@@ -354,10 +367,232 @@ def another_engine():
         assert "eltec.py" in str(refused) and not there, refused
 
 
+MLP = ("--only", "text-tiny-mlp-u")
+
+
+def one_line(words, *parts, code=1, limit=None, **how):
+    """Starts a program that must end with one line on stderr, which names these parts."""
+    def small():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                          preexec_fn=small if limit else None, encoding="utf-8", **how)
+    said = done.stderr.strip()
+    assert done.returncode == code and len(said.splitlines()) == 1, (words, done)
+    assert len(said) < 400 and all(part in said for part in parts), (parts, said)
+
+
+def copied(folder):
+    """A copy of a sweep of one run that ended well, and the folder of its run."""
+    if not os.path.exists("single"):
+        done = subprocess.run(command("single", *MLP, steps=2), stdout=subprocess.PIPE)
+        assert done.returncode == 0, done
+    shutil.copytree("single", folder)
+    run, = os.listdir(os.path.join(folder, "runs"))
+    return os.path.join(folder, "runs", run)
+
+
+def gathering(folder):
+    return command(folder, *MLP, "--gather", steps=2)
+
+
+def left_over(folder):
+    return [name for _, _, files in os.walk(folder) for name in files if ".tmp" in name]
+
+
+def what_cannot_be_read_or_written_is_named():
+    os.mkdir("blocked")
+    open("blocked/runs", "w").close()           # root may write everywhere, but not below a file
+    one_line(command("blocked", *MLP), "blocked/runs")
+    one_line(command("blocked", *MLP, "--list"), "blocked/runs")
+    one_line(command("blocked", *MLP, "--gather"), "blocked/runs")
+    one_line([sys.executable, PROGRAM, "--folder", "blocked", "--one", "x"], "blocked/runs")
+    copied("taken")
+    os.remove("taken/results.csv")
+    os.makedirs("taken/results.csv/x")
+    one_line(gathering("taken"), "taken/results.csv: Is a directory")
+    assert not left_over("taken")
+
+
+def a_full_disk_leaves_no_temporary_file():
+    """The limit of a file's size stands for the disk."""
+    copied("full")
+    before = table("full")
+    one_line(gathering("full"), "full/results.csv: ", limit=100)
+    one_line(gathering("full"), "full/details.json: ", limit=900)
+    assert not left_over("full") and table("full") == before
+    one_line(command("fuller", *MLP), "run.json: ", limit=100)
+    assert not left_over("fuller")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command("full", "--list"), stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and b"standard output: No space" in done.stderr, done
+    assert len(done.stderr.splitlines()) == 1, done
+
+
+def ctrl_c_is_one_line():
+    """While a program loads its modules, and while it gathers."""
+    os.mkdir("slow")
+    with open("slow/csv.py", "w") as file:
+        file.write("print('here', flush=True)\nimport time\ntime.sleep(60)\n")
+    train = os.path.join(copied("stuck"), "train.txt")
+    os.remove(train)
+    os.mkfifo(train)
+    one = os.path.join(EXPERIMENTS, "gather.py")
+    for words, where in ((gathering("stuck"), "slow"), ([sys.executable, one], "slow"),
+                         (gathering("stuck"), "")):
+        p = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             env=dict(os.environ, PYTHONPATH=where))
+        if where:
+            assert p.stdout.readline() == b"here\n"
+        else:
+            held = open(train, "wb")            # waits until it is read
+        p.send_signal(signal.SIGINT)
+        _, said = p.communicate(timeout=20)
+        if not where:
+            held.close()
+        assert (p.returncode, said) == (130, b"interrupted\n"), (p.returncode, said)
+    assert not left_over("stuck")
+
+
+def several_gather_at_once():
+    """The temporary file of one process is not another's."""
+    copied("twice")
+    for name in ("results.csv", "details.json", "report.html"):
+        os.mkdir(f"twice/{name}.tmp")
+    done = subprocess.run(gathering("twice"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0 and b"no report" not in done.stdout, done
+
+
+def any_name_is_taken():
+    """A byte that is not UTF-8 in a name; a locale, or an output, that knows only ASCII."""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for name, more in ((b"d\xff", {}), (b"d\xff", {"PYTHONIOENCODING": "ascii"}),
+                       ("d\u00e9".encode(), {"PYTHONIOENCODING": "ascii"}),
+                       ("e\u00e9".encode(), ascii_only)):
+        shutil.copy("in.txt", name + b".txt")
+        words = command(name, *MLP, steps=2)
+        words[words.index("in.txt")] = name + b".txt"
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              env=dict(os.environ, **more))
+        assert done.returncode == 0 and b"no report" not in done.stdout, (name, more, done)
+        row, = table(name.decode(errors="surrogateescape"))
+        assert row["parameters"] == "230720" and row["data"].endswith(".txt"), row
+        merged = [sys.executable, os.path.join(EXPERIMENTS, "gather.py"), name + b"2", name]
+        done = subprocess.run(merged, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+                              env=dict(os.environ, **more))
+        assert done.returncode == 0, done
+
+
+def files_of_a_run_that_are_gone():
+    for name in ("train.txt", "trained.json", "eval.json", "log.csv"):
+        os.remove(os.path.join(copied("gone"), name))
+        done = subprocess.run(gathering("gone"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stderr) == (0, b""), (name, done)
+        row, = table("gone")
+        assert row["status"] == "done" and (name != "train.txt" or row["parameters"] == ""), row
+        shutil.rmtree("gone")
+
+
+def files_of_a_wrong_shape():
+    for name, texts in (("done.json", ("[1]", '{"measures": 1}', "[" * 99999)),
+                        ("trained.json", ("[1]", '"x"')), ("eval.json", ("[]", "{}", "3")),
+                        ("generate.json", ("{}",)), ("inspect-cost.json", ("{}",)),
+                        ("log.csv", ("step,loss\n1,x\n", "a,b\n1,2\n", "step\n\xff\n"))):
+        path = os.path.join(copied("shape"), name)
+        listed = presets.plan("quick", 1, 2, os.path.abspath("in.txt"), os.path.abspath("val.txt"))
+        run, = (one for one in listed if one["name"] in path)
+        for text in texts:
+            with open(path, "w") as file:
+                file.write(text)
+            try:
+                gather.gather("shape", "quick", [run], "")
+                raise AssertionError((name, text))
+            except presets.Refused as refused:
+                assert path in str(refused) and "damaged" in str(refused), refused
+        if name in ("done.json", "eval.json"):
+            one_line(gathering("shape"), name, "damaged")
+        shutil.rmtree("shape")
+    path = copied("shape")
+    for text in ("[]", "{}", '{"name": "x", "settings": {}, "measures": {}}'):
+        with open(os.path.join(path, "run.json"), "w") as file:
+            file.write(text)
+        one_line([sys.executable, PROGRAM, "--folder", "shape", "--one", os.path.basename(path)],
+                 "run.json", "damaged")
+    with open("shape/jobs.json", "w") as file:
+        file.write('[{"name": "a", "job": 1, "runs": 3}]')
+    try:
+        slurm.read_jobs("shape")
+        raise AssertionError("jobs.json")
+    except presets.Refused as refused:
+        assert "jobs.json" in str(refused)
+
+
+def merging_keeps_and_checks():
+    """gather.py overwrites no other results, and takes no table that is none."""
+    words = [sys.executable, os.path.join(EXPERIMENTS, "gather.py")]
+    copied("source")
+    before = table("merged", ())
+    assert len(before) == 5
+    one_line(words + ["merged", "source"], "merged", "5, such as " + before[0]["run"])
+    assert table("merged", ()) == before
+    for _ in range(2):                          # a part of it, again
+        subprocess.run(words + ["merged", "source", "merged"], stdout=subprocess.PIPE, check=True)
+    assert len(table("merged")) == 6
+    with open("source/details.json") as file:
+        good = file.read()
+    for text in ("[]", '{"runs": []}', '{"runs": {}, "machine": 3}', "3", '{"preset": []}'):
+        with open("source/details.json", "w") as file:
+            file.write(text)
+        one_line(words + ["new", "source"], "source/details.json", "expected")
+    with open("source/details.json", "w") as file:
+        file.write(good)
+    for content in (b"\x00\xff" * 9999, b"a,b\n1,2\n", b"", b"run,x\n"):
+        with open("source/results.csv", "wb") as file:
+            file.write(content)
+        one_line(words + ["new", "source"], "source/results.csv")
+    copied("strange")
+    with open("strange/results.csv") as file:
+        lines = file.read().splitlines()
+    with open("strange/results.csv", "w") as file:
+        file.write(f"{lines[0]},mine\n{lines[1]},1\n")
+    one_line(words + ["new", "strange"], "'mine'")
+    assert not os.path.exists("new") and len(table("merged")) == 6
+    with open("merged/results.csv", "wb") as file:
+        file.write(b"\xff\x00")
+    copied("fine")
+    one_line(words + ["merged", "fine"], "merged/results.csv")
+
+
+def a_sweep_keeps_merged_results():
+    """A folder with results whose runs are elsewhere."""
+    os.mkdir("only")
+    for name in ("results.csv", "details.json"):
+        shutil.copy(os.path.join("plain", name), "only")
+    one_line(command("only", *MLP), "only/results.csv", "would be lost", "--folder")
+    one_line(gathering("only"), "only/results.csv", "would be lost")
+    os.mkdir("only/runs")
+    one_line(command("only", *MLP, steps=7), "only/results.csv", "would be lost")
+    assert len(table("only")) == 3 and not os.listdir("only/runs")
+
+
+def an_interrupted_sweep_counts_its_runs():
+    p = subprocess.Popen(command("counted", *MLP, steps=10 ** 6), stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, encoding="utf-8")
+    until = time.time() + 20
+    while time.time() < until and not any("log.csv" in files for _, _, files in os.walk("counted")):
+        time.sleep(0.05)
+    p.send_signal(signal.SIGINT)
+    said, _ = p.communicate(timeout=60)
+    assert p.returncode == 130 and "interrupted: 0 of 1 runs" in said, said
+
+
 TESTS = [end_by_itself, settings_are_right, sizes_are_the_programs, floors_are_the_programs,
          nothing_is_repeated, changes_are_other_runs, jobs_change_nothing, killing_changes_nothing,
          failure_is_shown_and_the_rest_goes_on, recall_ends_when_solved,
          tokens_are_read, folders_go_together, the_corpus_at_scale, another_engine,
+         what_cannot_be_read_or_written_is_named, a_full_disk_leaves_no_temporary_file,
+         ctrl_c_is_one_line, several_gather_at_once, any_name_is_taken,
+         files_of_a_run_that_are_gone, files_of_a_wrong_shape, merging_keeps_and_checks,
+         a_sweep_keeps_merged_results, an_interrupted_sweep_counts_its_runs,
          the_rule_that_ends_recall, the_paragraph_follows_the_data, bad_input_is_refused]
 
 

@@ -721,6 +721,68 @@ class Input(Case):
                 file.write(content)
             self.refused("details.json", part)
 
+    def test_messages_are_short(self):
+        """What is found in a damaged file is not repeated at length, nor over several lines."""
+        for change in ((",1.6,", ',"' + "x\n" * 9999 + '",'), (",done,", f",{'y' * 9999},"),
+                       (",230720,", f",{'9' * 5000},")):
+            self.damage(change)
+            code, _, err = self.start(self.folder)
+            self.assertEqual((code, len(err.splitlines())), (1, 1), err[:200])
+            self.assertLess(len(err), 400)
+
+    def test_impossible_numbers(self):
+        """Numbers that no sweep writes: refused or left out, but drawn without a traceback."""
+        self.damage((",1.6,", ",1e308,"), (",230720,", f",{'9' * 400},"))
+        self.page()
+        rows = text_rows(1)
+        for place, value in ((("cost", "cost"), 3), (("cost",), [3]), (("cost",), "x"),
+                             (("cost",), [{"variant": "mlp", "prefill_flops": "x"}]),
+                             (("positions",), 10 ** 29)):
+            details = details_of(rows)
+            for run in details["runs"].values():
+                target = run["inspect"]
+                for name in place[:-1]:
+                    target = target[name]
+                target[place[-1]] = value
+            self.put(rows, details)
+            with self.assertRaises(results.BadInput, msg=f"{place} {value}"):
+                report.write(self.folder)
+        for name, value in (("inspect", {"cost": [{"variant": "mlp", "cache_bytes": -1}]}),
+                            ("maps", [{"layer": 1, "head": 1, "rows": [[]]}]),
+                            ("maps", [{"layer": 1, "head": 1, "rows": [[1e308]]}]),
+                            ("curve", [[1, 10 ** 400, None]])):
+            details = details_of(rows)
+            for run in details["runs"].values():
+                run[name] = value
+            self.put(rows, details)
+            self.page()
+
+    def test_what_cannot_be_written(self):
+        """The message names the file, and no temporary file stays."""
+        self.put(text_rows(1))
+        os.makedirs(self.path("report.html/x"))
+        code, out, err = self.start(self.folder)
+        self.assertEqual((code, out, len(err.splitlines())), (1, "", 1), err)
+        self.assertIn("report.html: cannot be written: Is a directory", err)
+        self.assertEqual([name for _, _, names in os.walk(self.folder) for name in names
+                          if name.endswith(".tmp")], [])
+
+    def test_any_output(self):
+        """An output that knows only ASCII, a full disk, an output that is closed."""
+        self.put(*whole((1,)))
+        words = [sys.executable, "-B", os.path.join(EXPERIMENTS, "report.py"), self.folder]
+        done = subprocess.run(words, capture_output=True, check=False,
+                              env=dict(os.environ, PYTHONIOENCODING="ascii"))
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.stderr, b"report.py: error: standard output: No space left on device"
+                                      b"\n")
+        self.assertEqual(done.returncode, 1)
+        done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh"] + words, capture_output=True,
+                              check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
     def test_source(self):
         for name in os.listdir(EXPERIMENTS):
             if name in ("report.py", "results.py", "findings.py", "figures.py", "svg.py",
