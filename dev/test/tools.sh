@@ -270,6 +270,7 @@ for t in eval_attnvar inspect_attnvar generate_attnvar; do
     refused $t "--threads 'x'" "whole number from 1 to 1024" -- SS --threads x
     refused $t "--threads wants a value" -- SS --threads
     refused $t "--json takes no value" -- SS --json=1
+    refused $t "--tokenizer wants a value: see --help" -- SS --tokenizer ""
     mkdir -p hurt; head -c 3000 SS/model.safetensors > hurt/model.safetensors; cp SS/optim.safetensors hurt
     refused $t "hurt/model.safetensors" -- hurt
 done
@@ -297,6 +298,11 @@ fi
 mkfifo pipe
 for t in eval_attnvar generate_attnvar; do refused $t "--tokenizer pipe: is no regular file" "bpe.py" -- SS --tokenizer pipe; done
 $e "--choices pipe: is no regular file" "quiz.py" -- SS --choices pipe
+for o in data choices skip; do $e "--$o wants a value: see --help" -- SS --$o ""; done
+for o in data maps text ids format; do $i "--$o wants a value: see --help" -- SS --maps new --$o=; done
+for o in prompt prompt-ids anchors as; do $g "--$o wants a value: see --help" -- SS --$o=; done
+$e "--data: found a file's name with a line break" -- SS --data "val
+text"
 $e "--skip 'layers'" "none, blocks, mixers or both" -- SS --skip layers
 $e "--context '0'" "from 1 to" -- SS --context 16,0
 $e "--context ''" -- SS --context 16,
@@ -343,6 +349,15 @@ $g "--prompt and --prompt-ids" -- SS --prompt a --prompt-ids 1
 $g "--prompt-ids '256'" "from 0 to 255" -- SS --prompt-ids 1,256
 $g "not bytes" "--prompt-ids" -- ids --prompt "text"
 $g "byte 84, the vocabulary is 20" -- recall --as bytes --prompt "The"
+# a limit on the size of files (512 or 1,024 bytes): a message, and no signal ends the program
+limited=$( (ulimit -f 1; "$tools/inspect_attnvar" SS $quick --maps limited) 2>&1 >/dev/null; echo "exit code $?")
+is "a map that grows too large" "$limited" "inspect_attnvar: error: limited/layer1.head1.csv: cannot be written: File too large; what was saved there before is as it was
+exit code 1"
+for t in "eval_attnvar SS --json --targets 9 --context 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16" "inspect_attnvar SS --windows 1" "generate_attnvar SS --tokens 4000 --json --prompt a"; do
+    limited=$( (ulimit -f 1; "$tools/"$t $quick > toolarge) 2>&1; echo "exit code $?")
+    is "$t, an output that grows too large" "$(echo "$limited" | tail -n 2)" "${t%% *}: error: cannot write the output: File too large
+exit code 1"
+done
 yes_if "nothing half-written" [ -z "$(find . -name '*.tmp')" ]
 
 printf 'instruments: %d passed, %d failed\n' $passed $failed

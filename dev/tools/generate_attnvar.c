@@ -568,7 +568,6 @@ static int *read_prompt(const Options *o, int V, int *count) {
         if (!known)
             fail("--prompt is text, this model's tokens are not bytes: give --tokenizer FILE with "
                  "the tokens that each token joins, or --prompt-ids 3,41,9");
-        if (!*text) fail("--prompt is empty: expected at least one byte");
         *count = table_encode(&o->table, text, strlen(text), tokens);
         for (int i = 0; i < *count; i++)
             if (tokens[i] >= V) fail("--prompt has byte %d, the vocabulary is %d", tokens[i], V);

@@ -62,6 +62,8 @@ static void set_arg(const Arg *a, const char *text) {
     if (a->type == WORDS) {
         Text lines = {0};
         const char *before = *(char **)a->value;
+        if (strchr(text, '\n'))
+            fail("--%s: found a file's name with a line break: rename the file", a->name);
         text_add(&lines, "%s%s%s", before ? before : "", before ? "\n" : "", text);
         *(char **)a->value = lines.s;
     }
@@ -89,6 +91,9 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
                               int count) {
     const char *folder = NULL;
     fill_closed();
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
+#endif
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i], *equals = strchr(word, '=');
         const char *value = equals ? equals + 1 : NULL;
@@ -112,6 +117,8 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
             if (i + 1 == argc) fail("--%s wants a value: see --help", a->name);
             value = argv[++i];
         }
+        if ((a->type == WORD || a->type == WORDS) && !*value)
+            fail("--%s wants a value: see --help", a->name);
         set_arg(a, value);
     }
     if (!folder || !*folder)
@@ -425,7 +432,7 @@ static void add_model(Text *t, const char *folder, const Config *c, int trained)
 // Prints the text and frees it; a disk that is full is an error here too.
 static void print_text(Text *t) {
     if (t->s) fputs(t->s, stdout);
-    if (fflush(stdout) != 0) fail("cannot write the output: %s", strerror(errno));
+    finish_output();
     free(t->s);
     *t = (Text){0};
 }
