@@ -241,6 +241,40 @@ is "cache bytes of approx" "$("$tools/generate_attnvar" AA $quick --tokens 9 --p
 is "a prompt in tokens comes back as text" "$(head -c 19 a)" "It was so very kind"
 "$tools/inspect_attnvar" words $quick $bpe --maps wordmaps --text "It was so" --json > e.json
 is "maps of tokens: the tokens" "$(sed 's/.*"tokens":\[//; s/\].*//' e.json)" '"It"," was"," so"'
+# --as changes how tokens are shown, and no token
+"$tools/generate_attnvar" SS $quick --tokens 9 --temperature 0 --prompt "It" --json > a 2> out
+"$tools/generate_attnvar" SS $quick --tokens 9 --temperature 0 --prompt "It" --json --as ids > b 2> out
+is "--as ids: a prompt in text, the same tokens" "$(sed 's/.*"tokens":\[\([^]]*\).*/\1/' b)" "$(sed 's/.*"tokens":\[\([^]]*\).*/\1/' a)"
+is "--as ids: the default prompt is a newline" "$("$tools/generate_attnvar" SS $quick --tokens 3 --as ids 2> out | cut -d ' ' -f 1)" 10
+is "a table of bytes alone: the default prompt is a newline" "$(head -n 256 table > bytes256; "$tools/generate_attnvar" SS $quick --tokens 3 --as ids --tokenizer bytes256 2> out | cut -d ' ' -f 1)" 10
+# bytes in a vocabulary of 320: the run's own data tell
+"$train" $tiny --layers 2 --vocab 320 --out wide > wide.log 2>&1
+is "bytes in a larger vocabulary: text" "$("$tools/generate_attnvar" wide $quick --tokens 3 --as ids --prompt "It" 2> out | cut -d ' ' -f 1-2)" "73 116"
+yes_if "bytes in a larger vocabulary: --text" "$tools/inspect_attnvar" wide $quick --maps widemaps --text "It was"
+yes_if "bytes in a larger vocabulary: --data, --choices" "$tools/eval_attnvar" wide $quick --data text --windows 2 --choices quiz2
+# tokens without a line in the table, which a vocabulary's padding has: shown as U+FFFD
+"$tools/generate_attnvar" ids $quick --tokens 200 --temperature 100 --tokenizer table --prompt-ids 65 > a 2> out
+yes_if "a token without a line is seen" grep -q "$(printf '\357\277\275')" a
+# the run's own data, changed since
+small="--dim 16 --heads 4 --ffn 24 --seq 16 --layers 2 --steps 2 --sample 0 --threads 1"
+cp val moved; "$train" --data text --val moved $small --out moving > moving.log 2>&1
+head -c 5000 text > moved
+for t in "eval_attnvar moving" "inspect_attnvar moving --windows 1"; do
+    "$tools/"$t $quick --json > e.json 2> note
+    is "$t: data that changed are noted" "$(wc -l < note | tr -d ' '), $(sed 's/checksum [0-9a-f]\{8\}/checksum X/g' note)" \
+       "1, note: moved is not the data that the run validated on: 5000 tokens, checksum X; the run's were 6000 tokens, checksum X"
+    valid "$t: with the note" e.json
+    is "$t: no note of data that are given" "$("$tools/"$t $quick --data moved 2>&1 >/dev/null | wc -l | tr -d ' ')" 0
+done
+cp val moved
+cp text tenth; "$train" --data tenth $small --out tenths > tenths.log 2>&1
+for folder in moving tenths words recall; do
+    for t in "eval_attnvar $folder" "inspect_attnvar $folder --windows 1"; do
+        is "$t: no note of data that did not change" "$("$tools/"$t $quick 2>&1 >/dev/null | wc -l | tr -d ' ')" 0
+    done
+done
+echo more >> tenth
+is "data that changed: the last tenth" "$("$tools/eval_attnvar" tenths $quick --windows 1 2>&1 >/dev/null | cut -d ' ' -f 1-13)" "note: the last tenth of tenth is not the data that the run"
 is "ids in, ids out" "$(($("$tools/generate_attnvar" ids $quick --tokens 3 --prompt-ids 5,299 2> out | wc -w)))" 5
 
 # ---- readers need no lock: while a run saves, and while another instrument reads
@@ -348,7 +382,29 @@ $g "the prompt has 20 tokens" "end at 16" -- RR --prompt "It was a dark night."
 $g "--prompt and --prompt-ids" -- SS --prompt a --prompt-ids 1
 $g "--prompt-ids '256'" "from 0 to 255" -- SS --prompt-ids 1,256
 $g "not bytes" "--prompt-ids" -- ids --prompt "text"
-$g "byte 84, the vocabulary is 20" -- recall --as bytes --prompt "The"
+$g "--prompt is text" "not bytes" "vocabulary is 20" -- recall --as bytes --prompt "The"
+# text for a model of tokens
+head -n 320 tokens.txt > joins
+text="is text, this model's tokens are not bytes (its vocabulary is 1024)"
+$e "text $text: encode it: python3 dev/scale/bpe.py" -- words --data text
+$i "text $text: encode it: python3 dev/scale/bpe.py" -- words --data text
+$e "--choices quiz1 $text: give --tokenizer FILE" "quiz.py choices" -- words --no-loss --choices quiz1
+$i "--text $text: give --tokenizer FILE" "--ids 3,41,9" -- words --maps new --text "It was"
+$g "--prompt $text: give --tokenizer FILE" "--prompt-ids 3,41,9" -- words --prompt "It was"
+$g "--prompt $text: give --tokenizer FILE" -- words --as bytes --prompt "It was"
+$e "--tokenizer joins: joins bytes, this model's tokens are bytes: leave it out" -- wide --tokenizer joins
+# a table that is cut short or damaged
+head -n 600 tokens.txt > lines600; head -n 1000 tokens.txt > lines1000
+for t in "eval_attnvar words" "inspect_attnvar words --maps new --text It" "generate_attnvar words --prompt It"; do
+    refused ${t%% *} "--tokenizer lines600: has 600 lines, none for token 600 of a vocabulary of 1024" -- ${t#* } --tokenizer lines600
+done
+$e "--tokenizer lines1000: has 1000 lines, none for token 1023 of austen_val_1024.bin" -- words --data austen_val_1024.bin --tokenizer lines1000
+$g "--tokenizer lines1000: has 1000 lines, none for token 1001 of --prompt-ids" -- words --tokenizer lines1000 --prompt-ids 5,1001
+$i "--tokenizer lines1000: has 1000 lines, none for token 1001 of --ids" -- words --tokenizer lines1000 --maps new --ids 5,1001
+head -n 255 table > bad; $e "--tokenizer bad: has 255 lines, none for token 255 of a vocabulary of 256" -- SS --tokenizer bad
+{ head -n 300 tokens.txt; echo "7374 115 11"; } > bad; $g "line 301: its bytes are not those of tokens 115 and 11" -- words --tokenizer bad
+u16 1001 > id1001; { quiz 2 1 90; u16 65535; u16 24; u16 0; u16 0; u16 2; u16 1; u16 5; u16 1; cat id1001; u16 2; u16 6; u16 7; } > quizids
+$e "--tokenizer lines1000: has 1000 lines, none for token 1001 of --choices quizids" -- words --no-loss --choices quizids --tokenizer lines1000
 # a limit on the size of files (512 or 1,024 bytes): a message, and no signal ends the program
 limited=$( (ulimit -f 1; "$tools/inspect_attnvar" SS $quick --maps limited) 2>&1 >/dev/null; echo "exit code $?")
 is "a map that grows too large" "$limited" "inspect_attnvar: error: limited/layer1.head1.csv: cannot be written: File too large; what was saved there before is as it was
