@@ -523,6 +523,10 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
     if (o->no_loss && !o->choices && !o->contexts.n)
         fail("--no-loss leaves nothing to measure: add --choices FILE or --context 16,32");
     if (o->scores && !(o->json && o->choices)) fail("--scores is for --json with --choices FILE");
+    expect_use(o->contexts.n, "targets", "is for --context 16,32: add it, or leave --targets out");
+    expect_use(!o->no_loss, "windows", "limits the loss that --no-loss leaves out: give one");
+    expect_use(!o->no_loss || o->contexts.n, "data",
+               "is for the loss that --no-loss leaves out, or for --context: give one of the three");
 }
 
 // Everything that was asked for, of the model as it stands (m->skip).

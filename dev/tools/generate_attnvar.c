@@ -756,6 +756,8 @@ int main(int argc, char **argv) {
     static Settings s;              // its texts live as long as the program
     checkpoint_settings(&s, folder, o.threads);
     int trained = s.c.seq;
+    expect_use(has_anchor(&s.c), "anchors", "is for rndembqk and fixedseqqk, of which this model has "
+               "no layer: leave it out");
     o.text = o.as ? strcmp(o.as, "bytes") == 0 : o.tokenizer || tokens_are_bytes(&s);
     table_open(&o.table, o.tokenizer, &s);
     story.tokens = read_prompt(&o, &s, &story.prompted);

@@ -220,6 +220,14 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
     if (o->text && o->ids) fail("--text and --ids: give one of them");
     if ((o->text || o->ids) && !o->maps) fail("--text and --ids are for --maps FOLDER");
     if (o->maps && o->cost) fail("--maps and --cost: one at a time");
+    expect_use(o->maps, "format", "is for --maps FOLDER: add it, or leave --format out");
+    expect_use(o->maps, "force", "is for --maps FOLDER: add it, or leave --force out");
+    expect_use(o->cost, "batch", "is for --cost: add it, or leave --batch out");
+    expect_use(!o->cost, "data", "has no part in --cost: give one");
+    expect_use(!o->cost, "windows", "has no part in --cost: give one");
+    expect_use(!o->maps, "windows", "has no part in --maps, which shows one text: give one");
+    expect_use(!o->text, "data", "and --text: the maps are of one of them: give one");
+    expect_use(!o->ids, "data", "and --ids: the maps are of one of them: give one");
 }
 
 // Indicators (layers,NH,INDICATORS), means over the windows; scores (layers).

@@ -86,10 +86,24 @@ static void set_arg(const Arg *a, const char *text) {
     }
 }
 
+static const char *asked_for[64];       // the options on the command line, each once
+
+static bool asked(const char *name) {
+    for (int i = 0; i < 64 && asked_for[i]; i++)
+        if (strcmp(asked_for[i], name) == 0) return true;
+    return false;
+}
+
+// Refuses an option that is given and has no effect; `why` names what it needs or excludes.
+static void expect_use(bool used, const char *name, const char *why) {
+    if (!used && asked(name)) fail("--%s %s", name, why);
+}
+
 // Reads FOLDER and options (--name value or --name=value) in any order; returns the folder.
 static const char *parse_args(int argc, char **argv, const char *usage, const Arg *args,
                               int count) {
     const char *folder = NULL;
+    int many = 0;
     fill_closed();
 #ifdef SIGXFSZ
     signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
@@ -120,6 +134,7 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
         if ((a->type == WORD || a->type == WORDS) && !*value)
             fail("--%s wants a value: see --help", a->name);
         set_arg(a, value);
+        if (!asked(a->name)) asked_for[many++] = a->name;
     }
     if (!folder || !*folder)
         fail("no checkpoint: expected a folder that ./train_attnvar --out wrote; see --help");
