@@ -612,8 +612,10 @@ class Choices(Case):
                ({**base, "choices": [[1], []]}, "found []"))
         self.files_refused(
             "choices a.jsonl --out a.bin", "a.jsonl", (b'{"ctx": "\xff"}\n', "a.jsonl line 1: "),
-            ("\n", "found 0; expected some"), ("[" * 200000, "recursion"),
-            ([{**TWO, "ctx": "\ud800"}], "surrogate"), (shard_bytes([1]), "header"))
+            ("\n", "found 0; expected some"), (shard_bytes([1]), "header"))
+        refuse("", TWO, ("[" * 200000, "nested too deeply"),
+               ('{"a":' * 200000, "nested too deeply"), ({**TWO, "ctx": "\ud800"}, "'utf-8'"),
+               ({**TWO, "choices": ["a", "b\udfff"]}, "'utf-8' codec can't encode"))
 
     def test_size_and_index_at_their_ends(self):
         # 6 fields + context + 2 lengths + 5 bytes of choices: 32754 bytes of context make 65534
@@ -735,6 +737,12 @@ class Drawn(Case):
                 ("lastword a.txt --out b --passage 65535", none),
                 ("lastword a.txt --out b --in-context --count 9999", "expected 9999")):
             self.refused(command, *parts)
+        for option in "lastword --min-letters", "lastword --passage", "cloze --context", "cloze --length", \
+                "cloze --count", "lastword --count":
+            command, _, name = option.partition(" --")
+            for n in 65537, 99999999999, 10 ** 30:
+                self.refused(f"{command} a.txt --out b --{name} {n}",
+                             f"{name.replace('-', '_')}: found {n}; expected at most 65536")
         for command in "cloze", "lastword":
             self.refused(f"{command} no --out b", "'no'")
             self.refused(f"{command} a.bin --out b", "a.bin", "header")

@@ -205,7 +205,8 @@ result $ok "maps: standard's are not" ""
 for layers in SS MM AA NN RR FF EE MSMS ASAS NSNS RSRS FSFS ESES all grouped; do
     for anchors in maps keys; do
         case $layers in *R*|*F*|all|grouped) ;; *) [ $anchors = keys ] && continue ;; esac
-        "$tools/generate_attnvar" $layers $quick --prompt "It w" --tokens 12 --check --json --anchors $anchors > e.json 2> out
+        case $layers in *R*|*F*|all|grouped) keep="--anchors $anchors" ;; *) keep= ;; esac
+        "$tools/generate_attnvar" $layers $quick --prompt "It w" --tokens 12 --check --json $keep > e.json 2> out
         code=$?
         yes_if "--check of $layers, $anchors" below "$(value worst < e.json)" 0 1e-5
         is "--check of $layers: steps, exit code" "$(value steps < e.json) $code" "15 0"
@@ -241,6 +242,43 @@ is "cache bytes of approx" "$("$tools/generate_attnvar" AA $quick --tokens 9 --p
 is "a prompt in tokens comes back as text" "$(head -c 19 a)" "It was so very kind"
 "$tools/inspect_attnvar" words $quick $bpe --maps wordmaps --text "It was so" --json > e.json
 is "maps of tokens: the tokens" "$(sed 's/.*"tokens":\[//; s/\].*//' e.json)" '"It"," was"," so"'
+# --as changes how tokens are shown, and no token
+"$tools/generate_attnvar" SS $quick --tokens 9 --temperature 0 --prompt "It" --json > a 2> out
+"$tools/generate_attnvar" SS $quick --tokens 9 --temperature 0 --prompt "It" --json --as ids > b 2> out
+is "--as ids: a prompt in text, the same tokens" "$(sed 's/.*"tokens":\[\([^]]*\).*/\1/' b)" "$(sed 's/.*"tokens":\[\([^]]*\).*/\1/' a)"
+is "--as ids: the default prompt is a newline" "$("$tools/generate_attnvar" SS $quick --tokens 3 --as ids 2> out | cut -d ' ' -f 1)" 10
+is "a table of bytes alone: the default prompt is a newline" "$(head -n 256 table > bytes256; "$tools/generate_attnvar" SS $quick --tokens 3 --as ids --tokenizer bytes256 2> out | cut -d ' ' -f 1)" 10
+# bytes in a vocabulary of 320: the run's own data tell
+"$train" $tiny --layers 2 --vocab 320 --out wide > wide.log 2>&1
+is "bytes in a larger vocabulary: text" "$("$tools/generate_attnvar" wide $quick --tokens 3 --as ids --prompt "It" 2> out | cut -d ' ' -f 1-2)" "73 116"
+yes_if "bytes in a larger vocabulary: --text" "$tools/inspect_attnvar" wide $quick --maps widemaps --text "It was"
+yes_if "bytes in a larger vocabulary: --data, --choices" "$tools/eval_attnvar" wide $quick --data text --windows 2 --choices quiz2
+# tokens without a line in the table, which a vocabulary's padding has: shown as U+FFFD
+for seed in $(seq 60); do
+    "$tools/generate_attnvar" ids $quick --tokens 1 --temperature 100 --seed $seed --tokenizer table --prompt-ids 65 --json > e.json
+    [ "$(element tokens 1 < e.json)" -lt 258 ] || break
+done
+is "a token without a line is seen" "$(value text < e.json)" "$(printf '"\357\277\275"')"
+# the run's own data, changed since
+small="--dim 16 --heads 4 --ffn 24 --seq 16 --layers 2 --steps 2 --sample 0 --threads 1"
+cp val moved; "$train" --data text --val moved $small --out moving > moving.log 2>&1
+head -c 5000 text > moved
+for t in "eval_attnvar moving" "inspect_attnvar moving --windows 1"; do
+    "$tools/"$t $quick --json > e.json 2> note
+    is "$t: data that changed are noted" "$(wc -l < note | tr -d ' '), $(sed 's/checksum [0-9a-f]\{8\}/checksum X/g' note)" \
+       "1, note: moved is not the data that the run validated on: 5000 tokens, checksum X; the run's were 6000 tokens, checksum X"
+    valid "$t: with the note" e.json
+    is "$t: no note of data that are given" "$("$tools/"$t $quick --data moved 2>&1 >/dev/null | wc -l | tr -d ' ')" 0
+done
+cp val moved
+cp text tenth; "$train" --data tenth $small --out tenths > tenths.log 2>&1
+for folder in moving tenths words recall; do
+    for t in "eval_attnvar $folder" "inspect_attnvar $folder --windows 1"; do
+        is "$t: no note of data that did not change" "$("$tools/"$t $quick 2>&1 >/dev/null | wc -l | tr -d ' ')" 0
+    done
+done
+echo more >> tenth
+is "data that changed: the last tenth" "$("$tools/eval_attnvar" tenths $quick --windows 1 2>&1 >/dev/null | cut -d ' ' -f 1-13)" "note: the last tenth of tenth is not the data that the run"
 is "ids in, ids out" "$(($("$tools/generate_attnvar" ids $quick --tokens 3 --prompt-ids 5,299 2> out | wc -w)))" 5
 
 # ---- readers need no lock: while a run saves, and while another instrument reads
@@ -270,6 +308,7 @@ for t in eval_attnvar inspect_attnvar generate_attnvar; do
     refused $t "--threads 'x'" "whole number from 1 to 1024" -- SS --threads x
     refused $t "--threads wants a value" -- SS --threads
     refused $t "--json takes no value" -- SS --json=1
+    refused $t "--tokenizer wants a value: see --help" -- SS --tokenizer ""
     mkdir -p hurt; head -c 3000 SS/model.safetensors > hurt/model.safetensors; cp SS/optim.safetensors hurt
     refused $t "hurt/model.safetensors" -- hurt
 done
@@ -297,6 +336,11 @@ fi
 mkfifo pipe
 for t in eval_attnvar generate_attnvar; do refused $t "--tokenizer pipe: is no regular file" "bpe.py" -- SS --tokenizer pipe; done
 $e "--choices pipe: is no regular file" "quiz.py" -- SS --choices pipe
+for o in data choices skip; do $e "--$o wants a value: see --help" -- SS --$o ""; done
+for o in data maps text ids format; do $i "--$o wants a value: see --help" -- SS --maps new --$o=; done
+for o in prompt prompt-ids anchors as; do $g "--$o wants a value: see --help" -- SS --$o=; done
+$e "--data: found a file's name with a line break" -- SS --data "val
+text"
 $e "--skip 'layers'" "none, blocks, mixers or both" -- SS --skip layers
 $e "--context '0'" "from 1 to" -- SS --context 16,0
 $e "--context ''" -- SS --context 16,
@@ -342,7 +386,51 @@ $g "the prompt has 20 tokens" "end at 16" -- RR --prompt "It was a dark night."
 $g "--prompt and --prompt-ids" -- SS --prompt a --prompt-ids 1
 $g "--prompt-ids '256'" "from 0 to 255" -- SS --prompt-ids 1,256
 $g "not bytes" "--prompt-ids" -- ids --prompt "text"
-$g "byte 84, the vocabulary is 20" -- recall --as bytes --prompt "The"
+$g "--prompt is text" "not bytes" "vocabulary is 20" -- recall --as bytes --prompt "The"
+# options without effect
+$e "--targets is for --context" -- SS --targets 1024
+$e "--windows limits the loss that --no-loss leaves out" -- SS --no-loss --context 4 --windows 0
+$e "--data is for the loss that --no-loss leaves out, or for --context" -- SS --no-loss --choices quiz2 --data val
+for o in "--format csv" --force; do $i "${o%% *} is for --maps" -- SS $o; $i "${o%% *} is for --maps" -- SS --cost $o; done
+$i "--batch is for --cost" -- SS --batch 1
+$i "--batch is for --cost" -- SS --batch 2 --maps new
+$i "--data has no part in --cost" -- SS --cost --data val
+$i "--windows has no part in --cost" -- SS --cost --windows 16
+$i "--windows has no part in --maps" -- SS --maps new --windows 2
+$i "--data and --text" -- SS --maps new --text It --data val
+$i "--data and --ids" -- SS --maps new --ids 1,2 --data val
+for layers in SS NSNS; do $g "--anchors is for rndembqk and fixedseqqk" -- $layers --anchors maps; done
+# text for a model of tokens
+head -n 320 tokens.txt > joins
+text="is text, this model's tokens are not bytes (its vocabulary is 1024)"
+$e "text $text: encode it: python3 dev/scale/bpe.py" -- words --data text
+$i "text $text: encode it: python3 dev/scale/bpe.py" -- words --data text
+$e "--choices quiz1 $text: give --tokenizer FILE" "quiz.py choices" -- words --no-loss --choices quiz1
+$i "--text $text: give --tokenizer FILE" "--ids 3,41,9" -- words --maps new --text "It was"
+$g "--prompt $text: give --tokenizer FILE" "--prompt-ids 3,41,9" -- words --prompt "It was"
+$g "--prompt $text: give --tokenizer FILE" -- words --as bytes --prompt "It was"
+$e "--tokenizer joins: joins bytes, this model's tokens are bytes: leave it out" -- wide --tokenizer joins
+# a table that is cut short or damaged
+head -n 600 tokens.txt > lines600; head -n 1000 tokens.txt > lines1000
+for t in "eval_attnvar words" "inspect_attnvar words --maps new --text It" "generate_attnvar words --prompt It"; do
+    refused ${t%% *} "--tokenizer lines600: has 600 lines, none for token 600 of a vocabulary of 1024" -- ${t#* } --tokenizer lines600
+done
+$e "--tokenizer lines1000: has 1000 lines, none for token 1023 of austen_val_1024.bin" -- words --data austen_val_1024.bin --tokenizer lines1000
+$g "--tokenizer lines1000: has 1000 lines, none for token 1001 of --prompt-ids" -- words --tokenizer lines1000 --prompt-ids 5,1001
+$i "--tokenizer lines1000: has 1000 lines, none for token 1001 of --ids" -- words --tokenizer lines1000 --maps new --ids 5,1001
+head -n 255 table > bad; $e "--tokenizer bad: has 255 lines, none for token 255 of a vocabulary of 256" -- SS --tokenizer bad
+{ head -n 300 tokens.txt; echo "7374 115 11"; } > bad; $g "line 301: its bytes are not those of tokens 115 and 11" -- words --tokenizer bad
+u16 1001 > id1001; { quiz 2 1 90; u16 65535; u16 24; u16 0; u16 0; u16 2; u16 1; u16 5; u16 1; cat id1001; u16 2; u16 6; u16 7; } > quizids
+$e "--tokenizer lines1000: has 1000 lines, none for token 1001 of --choices quizids" -- words --no-loss --choices quizids --tokenizer lines1000
+# a limit on the size of files (512 or 1,024 bytes): a message, and no signal ends the program
+limited=$( (ulimit -f 1; "$tools/inspect_attnvar" SS $quick --maps limited) 2>&1 >/dev/null; echo "exit code $?")
+is "a map that grows too large" "$limited" "inspect_attnvar: error: limited/layer1.head1.csv: cannot be written: File too large; what was saved there before is as it was
+exit code 1"
+for t in "eval_attnvar SS --json --targets 9 --context 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16" "inspect_attnvar SS --windows 1" "generate_attnvar SS --tokens 4000 --json --prompt a"; do
+    limited=$( (ulimit -f 1; "$tools/"$t $quick > toolarge) 2>&1; echo "exit code $?")
+    is "$t, an output that grows too large" "$(echo "$limited" | tail -n 2)" "${t%% *}: error: cannot write the output: File too large
+exit code 1"
+done
 yes_if "nothing half-written" [ -z "$(find . -name '*.tmp')" ]
 
 printf 'instruments: %d passed, %d failed\n' $passed $failed

@@ -276,16 +276,24 @@ static void quiz_read(Quiz *quiz, const char *path, int V) {
 }
 
 // Replaces the bytes of a quiz by the table's tokens, each part by itself. A quiz that has a token
-// above 255 holds tokens already and stays.
-static void quiz_encode(Quiz *quiz, const TokenTable *table) {
+// above 255 holds tokens already and stays, as does every quiz where bytes would be too many.
+static void quiz_encode(Quiz *quiz, const TokenTable *table, const Settings *s, const char *path) {
     int n = 0, *next = quiz->tokens;
+    bool text = s->c.vocab >= 256;
     char part[65536];
+    Text what = {0};
     for (int e = 0; e < quiz->count; e++) {
         const Example *x = &quiz->example[e];
         for (int p = 0; p <= x->choices; p++) n += p ? x->length[p - 1] : x->context;
     }
-    for (int i = 0; i < n; i++)
-        if (quiz->tokens[i] > 255) return;
+    for (int i = 0; i < n; i++) text = text && quiz->tokens[i] < 256;
+    text_add(&what, "--choices %s", path);
+    if (text && !takes_text(table, s))
+        refuse_text(what.s, s, "give --tokenizer FILE with the tokens that each token joins, or a "
+                    "file of token ids: python3 dev/tools/quiz.py choices FILE --ids --out FILE");
+    expect_lines(table, quiz->tokens, n, what.s);
+    free(what.s);
+    if (!text || !table->joins) return;
     quiz->longest = 0;
     for (int e = 0; e < quiz->count; e++) {
         Example *x = &quiz->example[e];
@@ -515,6 +523,10 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
     if (o->no_loss && !o->choices && !o->contexts.n)
         fail("--no-loss leaves nothing to measure: add --choices FILE or --context 16,32");
     if (o->scores && !(o->json && o->choices)) fail("--scores is for --json with --choices FILE");
+    expect_use(o->contexts.n, "targets", "is for --context 16,32: add it, or leave --targets out");
+    expect_use(!o->no_loss, "windows", "limits the loss that --no-loss leaves out: give one");
+    expect_use(!o->no_loss || o->contexts.n, "data",
+               "is for the loss that --no-loss leaves out, or for --context: give one of the three");
 }
 
 // Everything that was asked for, of the model as it stands (m->skip).
@@ -572,19 +584,18 @@ int main(int argc, char **argv) {
     s.c.batch = o.batch;
     bool needs_data = !o.no_loss || o.contexts.n > 0;
     if (needs_data) open_evaluation(&data, &s, o.data, trained);
-    if (o.tokenizer) table_read(&table, o.tokenizer, s.c.vocab);
+    table_open(&table, o.tokenizer, &s);
+    if (needs_data && !data_is_bytes(&data))
+        expect_lines(&table, &data.largest, 1, data.pairs ? "recall" : data.shard[0].path);
     if (o.choices) quiz_read(&quiz, o.choices, s.c.vocab);
-    if (o.choices && table.joins) quiz_encode(&quiz, &table);
+    if (o.choices) quiz_encode(&quiz, &table, &s, o.choices);
     check_options(&o, &s.c, &data, &quiz);
-    if (needs_data && table.joins && data_is_bytes(&data))
-        fail("%s is text, the model's tokens are not bytes: encode it: python3 dev/scale/bpe.py "
-             "--tokenizer tokenizer.json --out DIR %s", data.shard[0].path,
-             quoted(data.shard[0].path));
-    bool bytes = needs_data ? data_is_bytes(&data) : s.c.vocab == 256;
+    bool bytes = needs_data ? data_is_bytes(&data) : tokens_are_bytes(&s);
     int *length = token_lengths(&table, s.c.vocab, bytes);
     for (int i = 0; i < o.contexts.n; i++)
         if (o.contexts.value[i] > s.c.seq) s.c.seq = o.contexts.value[i];
     model_open(&m, &s);
+    print_change();
     text_add(&t, o.json ? "{" : "");
     if (o.json) add_model(&t, folder, &s.c, trained), text_add(&t, ",\"results\":[");
     const char *names[] = {"none", "blocks", "mixers"};

@@ -522,7 +522,7 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
     *o = (Options){.temperature = 0.8, .top_p = 1, .tokens = 200, .seed = 1, .anchors = "maps"};
     const Arg args[] = {
         {"prompt", WORD, &o->prompt, 0, 0,
-         "text to continue [a newline; token 0 if the tokens' bytes are unknown]"},
+         "text to continue [a newline; token 0 if text cannot become tokens]"},
         {"prompt-ids", WORD, &o->prompt_ids, 0, 0, "the prompt as token ids: 3,41,9"},
         {"tokens", WHOLE, &o->tokens, 1, 1 << 24, "tokens to generate"},
         {"temperature", NUMBER, &o->temperature, 0, 1e3, "0: always the likeliest token"},
@@ -532,7 +532,7 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
         {"anchors", WORD, &o->anchors, 0, 0, "rndembqk, fixedseqqk: keep the maps, or the keys"},
         {"tokenizer", WORD, &o->tokenizer, 0, 0, "tokens.txt of dev/scale/bpe.py [bytes]"},
         {"as", WORD, &o->as, 0, 0,
-         "show tokens as bytes or ids [bytes if the vocabulary is 256 or with --tokenizer]"},
+         "show tokens as bytes or ids [bytes if tokens are bytes or with --tokenizer]"},
         {"check", SWITCH, &o->check, 0, 0, "compare every step with a full forward pass"},
         {"profile", SWITCH, &o->profile, 0, 0, "show the time a token takes, by position"},
         {"bandwidth", SWITCH, &o->bandwidth, 0, 0, "compare with a plain read of 512 MB"},
@@ -554,33 +554,32 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
 }
 
 // The prompt's tokens, with room for n more; *count is set.
-static int *read_prompt(const Options *o, int V, int *count) {
+static int *read_prompt(const Options *o, const Settings *s, int *count) {
     const char *text = o->prompt ? o->prompt : "\n";
     size_t most = strlen(o->prompt_ids ? o->prompt_ids : text) + 1;
     int *tokens = allocate((most + o->tokens) * sizeof *tokens, "the tokens");
     *count = 0;
-    bool known = o->tokenizer ? o->table.joins : o->text;   // how text becomes tokens
-    if (!o->prompt_ids && !known && !o->prompt) {           // begin with token 0
+    bool encodes = takes_text(&o->table, s);
+    if (!o->prompt_ids && !o->prompt && !encodes) {         // begin with token 0
         *count = 1;
         return tokens;
     }
     if (!o->prompt_ids) {
-        if (!known)
-            fail("--prompt is text, this model's tokens are not bytes: give --tokenizer FILE with "
-                 "the tokens that each token joins, or --prompt-ids 3,41,9");
-        if (!*text) fail("--prompt is empty: expected at least one byte");
+        if (!encodes)
+            refuse_text("--prompt", s, "give --tokenizer FILE with the tokens that each token "
+                        "joins, or --prompt-ids 3,41,9");
         *count = table_encode(&o->table, text, strlen(text), tokens);
-        for (int i = 0; i < *count; i++)
-            if (tokens[i] >= V) fail("--prompt has byte %d, the vocabulary is %d", tokens[i], V);
         return tokens;
     }
-    const Arg id = {"prompt-ids", WHOLE, NULL, 0, V - 1, NULL};
+    const Arg id = {"prompt-ids", WHOLE, NULL, 0, s->c.vocab - 1, NULL};
     for (text = o->prompt_ids;; text++) {
         size_t length = strcspn(text, ",");
         tokens[(*count)++] = whole_arg(&id, text, length);
         text += length;
-        if (!*text) return tokens;
+        if (!*text) break;
     }
+    expect_lines(&o->table, tokens, *count, "--prompt-ids");
+    return tokens;
 }
 
 typedef struct {
@@ -757,9 +756,11 @@ int main(int argc, char **argv) {
     static Settings s;              // its texts live as long as the program
     checkpoint_settings(&s, folder, o.threads);
     int trained = s.c.seq;
-    o.text = o.as ? strcmp(o.as, "bytes") == 0 : s.c.vocab == 256 || o.tokenizer;
-    if (o.tokenizer) table_read(&o.table, o.tokenizer, s.c.vocab);
-    story.tokens = read_prompt(&o, s.c.vocab, &story.prompted);
+    expect_use(has_anchor(&s.c), "anchors", "is for rndembqk and fixedseqqk, of which this model has "
+               "no layer: leave it out");
+    o.text = o.as ? strcmp(o.as, "bytes") == 0 : o.tokenizer || tokens_are_bytes(&s);
+    table_open(&o.table, o.tokenizer, &s);
+    story.tokens = read_prompt(&o, &s, &story.prompted);
     int L = story.prompted + o.tokens - 1;          // the last token is not looked at
     s.c.batch = 1;
     if (has_anchor(&s.c)) {

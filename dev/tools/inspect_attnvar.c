@@ -220,6 +220,14 @@ static void read_options(Options *o, int argc, char **argv, const char **folder)
     if (o->text && o->ids) fail("--text and --ids: give one of them");
     if ((o->text || o->ids) && !o->maps) fail("--text and --ids are for --maps FOLDER");
     if (o->maps && o->cost) fail("--maps and --cost: one at a time");
+    expect_use(o->maps, "format", "is for --maps FOLDER: add it, or leave --format out");
+    expect_use(o->maps, "force", "is for --maps FOLDER: add it, or leave --force out");
+    expect_use(o->cost, "batch", "is for --cost: add it, or leave --batch out");
+    expect_use(!o->cost, "data", "has no part in --cost: give one");
+    expect_use(!o->cost, "windows", "has no part in --cost: give one");
+    expect_use(!o->maps, "windows", "has no part in --maps, which shows one text: give one");
+    expect_use(!o->text, "data", "and --text: the maps are of one of them: give one");
+    expect_use(!o->ids, "data", "and --ids: the maps are of one of them: give one");
 }
 
 // Indicators (layers,NH,INDICATORS), means over the windows; scores (layers).
@@ -401,8 +409,9 @@ static int write_maps(const Model *m, const Options *o) {
 }
 
 // The tokens of --text or --ids; *count of them.
-static int *map_tokens(const Options *o, const Config *c, const Data *d, const TokenTable *table,
+static int *map_tokens(const Options *o, const Settings *s, const Data *d, const TokenTable *table,
                        int *count) {
+    const Config *c = &s->c;
     const char *text = o->text ? o->text : o->ids;
     int *tokens = allocate(((text ? strlen(text) : 0) + c->seq + 1) * sizeof *tokens, "the tokens");
     *count = 0;
@@ -412,9 +421,9 @@ static int *map_tokens(const Options *o, const Config *c, const Data *d, const T
         *count = c->seq;
         free(targets);
     }
-    if (o->text && (c->vocab < 256 || (table->n && !table->joins)))
-        fail("--text is bytes, the vocabulary is %d%s: give --ids 3,41,9", c->vocab,
-             table->n ? ", and the table of --tokenizer does not say which tokens to join" : "");
+    if (o->text && !takes_text(table, s))
+        refuse_text("--text", s, "give --tokenizer FILE with the tokens that each token joins, or "
+                    "--ids 3,41,9");
     if (o->text) *count = table_encode(table, text, strlen(text), tokens);
     const Arg id = {"ids", WHOLE, NULL, 0, c->vocab - 1, NULL};
     for (; o->ids; text++) {
@@ -425,6 +434,7 @@ static int *map_tokens(const Options *o, const Config *c, const Data *d, const T
     }
     if (*count < 1 || *count > c->seq)
         fail("%d tokens of text: expected 1 to %d, the trained length", *count, c->seq);
+    expect_lines(table, tokens, *count, o->ids ? "--ids" : text ? "--text" : "the data");
     return tokens;
 }
 
@@ -569,9 +579,10 @@ int main(int argc, char **argv) {
     static Settings s;              // its texts live as long as the program
     checkpoint_settings(&s, folder, o.threads);
     s.c.batch = o.cost ? o.batch : 1;
-    if (o.tokenizer) table_read(&table, o.tokenizer, s.c.vocab);
+    table_open(&table, o.tokenizer, &s);
     if (!o.cost && !(o.maps && (o.text || o.ids))) open_evaluation(&data, &s, o.data, s.c.seq);
     model_open(&m, &s);
+    print_change();
     text_add(&t, "{");
     add_model(&t, folder, &s.c, s.c.seq);
     if (o.cost) {
@@ -581,7 +592,7 @@ int main(int argc, char **argv) {
         else print_cost(&m, cost);
         free(cost);
     } else if (o.maps) {
-        int count, *tokens = map_tokens(&o, &s.c, &data, &table, &count);
+        int count, *tokens = map_tokens(&o, &s, &data, &table, &count);
         model_forward(&m, tokens, 1, count);
         int files = write_maps(&m, &o);
         if (o.json) {

@@ -25,13 +25,21 @@ from prepro_data import (UINT16_MAX, expect, expect_ids, parse, parser, read_tex
 Example = Tuple[int, Any, list]     # the label, the context's tokens, those of each choice
 
 
+def read_json(line: bytes) -> Any:
+    """The value of a line of JSON; whatever is wrong with it is a ValueError."""
+    try:
+        return json.loads(line)
+    except RecursionError as error:
+        raise ValueError(f"nested too deeply ({error})") from error
+
+
 def questions(args: Any) -> Iterator[Example]:
     """Multiple-choice questions (label, context, choices) from the lines of a .jsonl file."""
     for number, line in enumerate(read_text(args.file).split(b"\n"), 1):
         if not line.strip():
             continue
         where = f"{args.file} line {number}"
-        value = parse(where, "JSON", json.loads, line)
+        value = parse(where, "JSON", read_json, line)
         expect(isinstance(value, dict), where, value, "an object with ctx, choices and label")
         context, choices, label = map(value.get, ("ctx", "choices", "label"))
         expect(isinstance(choices, list) and 2 <= len(choices) <= 8, where, choices, "2-8 choices")
@@ -42,7 +50,8 @@ def questions(args: Any) -> Iterator[Example]:
                    "ctx and each choice to be a string or, with --ids, a list of token ids")
             expect_ids(part if args.ids else [], UINT16_MAX + 1, where)
         if not args.ids:
-            context, choices = context.encode(), [choice.encode() for choice in choices]
+            context, *choices = [parse(where, "text", str.encode, part)
+                                 for part in [context, *choices]]
         yield label, context, choices
 
 
@@ -86,6 +95,9 @@ def lastword(args: Any) -> Iterator[Example]:
 
 def run_choices(args: Any) -> None:
     """choices, cloze and lastword: writes a choices file of all examples, or of --count."""
+    for name in "count", "context", "length", "passage", "min_letters":
+        n = getattr(args, name, None) or 1
+        expect(n <= UINT16_MAX + 1, name, n, f"at most {UINT16_MAX + 1}")
     make = {"choices": questions, "cloze": cloze, "lastword": lastword}[args.command]
     count, longest, version, integers = 0, 0, 1, array("H")
     for label, context, choices in itertools.islice(make(args), args.count):

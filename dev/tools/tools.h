@@ -62,6 +62,8 @@ static void set_arg(const Arg *a, const char *text) {
     if (a->type == WORDS) {
         Text lines = {0};
         const char *before = *(char **)a->value;
+        if (strchr(text, '\n'))
+            fail("--%s: found a file's name with a line break: rename the file", a->name);
         text_add(&lines, "%s%s%s", before ? before : "", before ? "\n" : "", text);
         *(char **)a->value = lines.s;
     }
@@ -84,11 +86,28 @@ static void set_arg(const Arg *a, const char *text) {
     }
 }
 
+static const char *asked_for[64];       // the options on the command line, each once
+
+static bool asked(const char *name) {
+    for (int i = 0; i < 64 && asked_for[i]; i++)
+        if (strcmp(asked_for[i], name) == 0) return true;
+    return false;
+}
+
+// Refuses an option that is given and has no effect; `why` names what it needs or excludes.
+static void expect_use(bool used, const char *name, const char *why) {
+    if (!used && asked(name)) fail("--%s %s", name, why);
+}
+
 // Reads FOLDER and options (--name value or --name=value) in any order; returns the folder.
 static const char *parse_args(int argc, char **argv, const char *usage, const Arg *args,
                               int count) {
     const char *folder = NULL;
+    int many = 0;
     fill_closed();
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);       // a file that grows too large is a failed write, not a crash
+#endif
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i], *equals = strchr(word, '=');
         const char *value = equals ? equals + 1 : NULL;
@@ -112,7 +131,10 @@ static const char *parse_args(int argc, char **argv, const char *usage, const Ar
             if (i + 1 == argc) fail("--%s wants a value: see --help", a->name);
             value = argv[++i];
         }
+        if ((a->type == WORD || a->type == WORDS) && !*value)
+            fail("--%s wants a value: see --help", a->name);
         set_arg(a, value);
+        if (!asked(a->name)) asked_for[many++] = a->name;
     }
     if (!folder || !*folder)
         fail("no checkpoint: expected a folder that ./train_attnvar --out wrote; see --help");
@@ -174,6 +196,49 @@ static bool uses_kind(const Config *c, int kind) {
     return false;
 }
 
+// Are the model's tokens bytes? A vocabulary of 256 says so. A larger one may hold bytes, too: then
+// the run's own data tell, if they are where they were.
+static bool tokens_are_bytes(const Settings *s) {
+    if (s->data && strcmp(s->data, "recall") == 0) return false;
+    if (!s->data || s->c.vocab <= 256) return s->c.vocab == 256;
+    Text first = {0};
+    const char *why;
+    int32_t magic;
+    text_add(&first, "%.*s", (int)strcspn(s->data, "\n"), s->data);
+    FILE *f = open_file(first.s, &why);
+    bool text = f && fread(&magic, sizeof magic, 1, f) == 1 && magic != MAGIC_16 &&
+                magic != MAGIC_32;
+    if (f) fclose(f);
+    free(first.s);
+    return text;
+}
+
+// The one message for text that cannot become the model's tokens; `advice` says what can be done.
+static _Noreturn void refuse_text(const char *what, const Settings *s, const char *advice) {
+    fail("%s is text, this model's tokens are not bytes (its vocabulary is %d): %s", what,
+         s->c.vocab, advice);
+}
+
+static Text changed;            // a note if the run's own validation data are not what they were
+
+// Compares these data, which were surveyed, with what the checkpoint says of the run's.
+static void note_change(const Data *d, const Settings *s) {
+    const char *was = s->from->state.content[1];
+    char is[32];
+    int n = (int)strcspn(was, " ");
+    snprintf(is, sizeof is, "%zu %08x", d->n, (unsigned)d->checksum);
+    if (strcmp(is, was) == 0) return;
+    text_add(&changed, "note: %s%s%s is not the data that the run validated on: %zu tokens, checksum "
+             "%08x; the run's were %.*s tokens, checksum%s\n", s->val ? "" : "the last tenth of ",
+             d->shard[0].path, d->shards > 1 ? " and what follows it" : "", d->n,
+             (unsigned)d->checksum, n, was, was + n);
+}
+
+// Prints the note. Call it when no input can be wrong any more: an error is one line alone.
+static void print_change(void) {
+    if (changed.n) fputs(changed.s, stderr);
+}
+
 // Opens the data to evaluate: the files given (a line each), else, if given is NULL, the run's own
 // validation data.
 static void open_evaluation(Data *d, const Settings *s, const char *given, int T) {
@@ -195,7 +260,13 @@ static void open_evaluation(Data *d, const Settings *s, const char *given, int T
     if (data_is_bytes(d) && s->c.vocab < 256)
         fail("%s holds bytes, the model's vocabulary is %d: expected tokens below it",
              d->shard[0].path, s->c.vocab);
-    if (!data_is_bytes(d)) survey(d);
+    if (given && data_is_bytes(d) && !tokens_are_bytes(s)) {
+        Text advice = {0};
+        text_add(&advice, "encode it: python3 dev/scale/bpe.py --tokenizer tokenizer.json --out DIR "
+                 "%s", quoted(d->shard[0].path));
+        refuse_text(d->shard[0].path, s, advice.s);
+    }
+    if (!given || !data_is_bytes(d)) survey(d);
     if (d->largest >= s->c.vocab)
         fail("%s: the largest token is %d, the model's vocabulary %d: expected tokens of the "
              "tokenizer that the model was trained with", d->shard[0].path, d->largest, s->c.vocab);
@@ -203,6 +274,7 @@ static void open_evaluation(Data *d, const Settings *s, const char *given, int T
     if (d->n < (size_t)T + 1)
         fail("%s: %zu tokens, fewer than one window of %d, the trained length, and the token after "
              "it: expected a longer file: --data FILE", d->shard[0].path, d->n, T);
+    if (!given) note_change(d, s);
 }
 
 // Shows on a terminal, once a second, how far a measurement is that takes more than two seconds.
@@ -271,6 +343,13 @@ typedef struct {
     bool joins;                 // some token joins two: text can be encoded
 } TokenTable;
 
+// Are the bytes from `at` to `end` those of both tokens, one after the other?
+static bool is_joined(const TokenTable *t, int left, int right, int at, int end) {
+    int l = t->start[left + 1] - t->start[left], r = t->start[right + 1] - t->start[right];
+    return l + r == end - at && memcmp(t->text + at, t->text + t->start[left], l) == 0 &&
+           memcmp(t->text + at + l, t->text + t->start[right], r) == 0;
+}
+
 static void table_read(TokenTable *t, const char *path, int V) {
     enum { LONGEST = 1 << 16 };
     const char *why;
@@ -303,14 +382,37 @@ static void table_read(TokenTable *t, const char *path, int V) {
         if (t->n < 256 && (digits != 2 || t->text[bytes - 1] != t->n))
             fail("--tokenizer %s: line %d is not the byte %02x: expected the tokens.txt of "
                  "dev/scale/bpe.py", path, t->n + 1, t->n);
+        int at = (int)bytes - (int)digits / 2;
+        if (joins && !is_joined(t, left, right, at, (int)bytes))
+            fail("--tokenizer %s: line %d: its bytes are not those of tokens %d and %d: expected "
+                 "the tokens.txt of dev/scale/bpe.py", path, t->n + 1, left, right);
         t->start[t->n + 1] = (int)bytes;
         t->left[t->n] = left, t->right[t->n] = right;
         t->joins |= joins;
     }
     if (t->n == 0) fail("--tokenizer %s: is empty; expected a token's bytes on each line", path);
+    if (t->n < min_int(V, 256) || t->n <= V - 64)       // training rounds up to a multiple of 64
+        fail("--tokenizer %s: has %d lines, none for token %d of a vocabulary of %d: expected the "
+             "whole table; a token that stands for nothing has an empty line", path, t->n, t->n, V);
     for (int v = t->n; v < V; v++) t->start[v + 1] = (int)bytes;    // padding of the vocabulary
     free(line);
     fclose(f);
+}
+
+// Reads the table that --tokenizer names, if there is one. It must be the model's.
+static void table_open(TokenTable *t, const char *path, const Settings *s) {
+    if (!path) return;
+    table_read(t, path, s->c.vocab);
+    if (t->joins && tokens_are_bytes(s))
+        fail("--tokenizer %s: joins bytes, this model's tokens are bytes: leave it out", path);
+}
+
+// If there is a table, each of n tokens must have a line in it.
+static void expect_lines(const TokenTable *t, const int *tokens, int n, const char *whose) {
+    for (int i = 0; i < n && t->n; i++)
+        if (tokens[i] >= t->n)
+            fail("--tokenizer %s: has %d lines, none for token %d of %s: expected the table of the "
+                 "tokenizer that the model was trained with", t->path, t->n, tokens[i], whose);
 }
 
 static void table_free(TokenTable *t) {
@@ -365,14 +467,19 @@ static int table_encode(const TokenTable *t, const char *text, size_t n, int *to
     return count;
 }
 
+// Can text become the model's tokens?
+static bool takes_text(const TokenTable *t, const Settings *s) {
+    return t->joins || tokens_are_bytes(s);
+}
+
 // Bytes of a token; without a table 1.
 static int token_length(const TokenTable *t, int token) {
     return t->n ? t->start[token + 1] - t->start[token] : 1;
 }
 
-// Adds a token's bytes to a text.
+// Adds a token's bytes to a text; one without bytes that are known becomes U+FFFD.
 static void token_put(const TokenTable *t, int token, Utf8 *u, Text *out) {
-    if (!t->n) utf8_put(u, token > 255 ? 256 : token, out);
+    if (!t->n || token >= t->n) utf8_put(u, token > 255 ? 256 : token, out);
     for (int i = 0; i < token_length(t, token) && t->n; i++)
         utf8_put(u, t->text[t->start[token] + i], out);
 }
@@ -425,7 +532,7 @@ static void add_model(Text *t, const char *folder, const Config *c, int trained)
 // Prints the text and frees it; a disk that is full is an error here too.
 static void print_text(Text *t) {
     if (t->s) fputs(t->s, stdout);
-    if (fflush(stdout) != 0) fail("cannot write the output: %s", strerror(errno));
+    finish_output();
     free(t->s);
     *t = (Text){0};
 }
