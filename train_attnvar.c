@@ -2359,6 +2359,7 @@ static _Noreturn void print_help(void) {
 }
 
 static Text command_line[OPTIONS];      // each option's text there; of a LIST, a line a file
+static const char *program;             // its first word, as a shell takes it
 
 // What the command line gives to an option, or NULL.
 static const char *given(const char *name) {
@@ -2369,12 +2370,13 @@ static const char *given(const char *name) {
 // each --data and --val adds files, and more files may follow the first.
 static void parse(int argc, char **argv) {
     for (int i = 0; i < OPTIONS; i++) free(command_line[i].s), command_line[i] = (Text){0};
+    program = argc > 0 ? quoted(argv[0]) : "./train_attnvar";
     for (int i = 1; i < argc; i++) {
         char *word = argv[i], *value = strchr(word, '=');
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) print_help();
         int which = strncmp(word, "--", 2) == 0
                   ? FIND(options, word + 2, strcspn(word + 2, "="), NULL) : -1;
-        if (which < 0) fail("unknown option '%s': ./train_attnvar --help lists them all", word);
+        if (which < 0) fail("unknown option '%s': %s --help lists them all", word, program);
         const Option *o = &options[which];
         Text *t = &command_line[which];
         if (o->type == FLAG && value) fail("--%s takes no value, found '%s'", o->name, value + 1);
@@ -2384,7 +2386,7 @@ static void parse(int argc, char **argv) {
         if (o->type != LIST) t->n = 0;
         do {
             if (!value || (o->type >= TEXT && !*value))
-                fail("--%s wants a value: run ./train_attnvar --help", o->name);
+                fail("--%s wants a value: run %s --help", o->name, program);
             if (o->type == LIST && strchr(value, '\n'))
                 fail("--%s: found a file's name with a line break: rename the file", o->name);
             text_add(t, t->n ? "\n%s" : "%s", value);
@@ -3153,7 +3155,7 @@ static void say_interrupted(const Settings *s, int step, int signal) {
     interrupted = signal;                               // for the exit code of every rank
     printf("\ninterrupted after step %d", step);
     if (!s->out) printf("; without --out nothing is saved\n");
-    else printf(", saved in %s; to go on: ./train_attnvar --out %s --resume\n", s->out,
+    else printf(", saved in %s; to go on: %s --out %s --resume\n", s->out, program,
                 quoted(s->out));
 }
 

@@ -44,7 +44,7 @@ for run in SS MM AA NN RR FF EE "SMANRFE --qk-norm --untied" "SNRF --kv-heads 1"
     kill -TERM $pid
     wait $pid
     code=$?
-    [ $code -eq 143 ] && grep -q "saved in stopped; to go on: ./train_attnvar --out stopped --resume" out2 && ok=yes || ok=no
+    [ $code -eq 143 ] && grep -q "saved in stopped; to go on: .*train_attnvar.* --out stopped --resume" out2 && ok=yes || ok=no
     result $ok "SIGTERM, $run: exit code 143 and the command to go on" "exit code $code: $(tail -1 out2)"
     "$program" --out stopped --resume --sample 0 --threads 2 > out3 2>&1 || result no "resume $run" "$(tail -1 out3)"
     same "stopped and resumed = straight: $run" straight stopped
@@ -258,8 +258,9 @@ done
 "$program" $little --layout S --layers 1 --steps 100000 --out "my run" > out1 2>&1 & pid=$!
 wait_for_row "my run" 5
 kill -TERM $pid; wait $pid
-grep -q "to go on: ./train_attnvar --out 'my run' --resume" out1 && ok=yes || ok=no
-result $ok "the command to go on is quoted" "$(tail -1 out1)"
+command=$(sed -n 's/^interrupted after.*; to go on: //p' out1) done=$(sed -n 's/^interrupted after step \([0-9]*\).*/\1/p' out1)
+(eval "$command --sample 0 --steps $((done + 1))") > out2 2>&1 && grep -q "^resumed after step $done" out2 && ok=yes || ok=no
+result $ok "the command to go on works as it is, in any folder" "$command: $(tail -1 out2)"
 
 # ---- a signal while it validates, long after the step: what it says is what is saved
 ok=yes why=
