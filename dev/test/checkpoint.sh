@@ -414,6 +414,13 @@ for how in "--lr 1000 --warmup 0 --clip 0 --decay 1000 --save-every 0" "--ffn 40
     same "its log and tensors are those of that save" whole failed
 done
 
+# ---- --force over a save that was cut off before it was committed
+rm -rf failed; cp -r whole failed
+cp whole/model.safetensors failed/model.safetensors.tmp; head -c 1000 whole/optim.safetensors > failed/optim.safetensors.tmp
+"$program" $little --layout RSFE --lr 1000 --warmup 0 --clip 0 --decay 1000 --save-every 0 --out failed --force > out1 2>&1
+"$program" --out failed --resume --sample 0 > out1 2>&1 && ok=yes || ok=no
+result $ok "what was not committed is not taken by --force" "$(tail -1 out1)"
+
 # ---- a model without its moments, moments without their model, a model that was converted
 cp -r whole parts; rm parts/optim.safetensors; mkdir parts/optim.safetensors
 refuse "parts/optim.safetensors: is no regular file" "--init parts" -- --out parts --resume
