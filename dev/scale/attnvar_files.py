@@ -438,7 +438,8 @@ def checkpoint_save(model, s, state):
         for name, _, _ in entries(model.c, optimizer):
             yield tensor_bytes(model.tensor(name))
 
-    path, name = os.path.join(s.out, "model.safetensors"), ""
+    name = "model.safetensors"
+    path = os.path.join(s.out, name)
     try:
         remove_temporary(s.out)         # lest a link or a pipe be written to
         for name, parts in (("model.safetensors", pieces(False)), ("optim.safetensors", pieces(True)),

@@ -44,7 +44,7 @@ for run in SS MM AA NN RR FF EE "SMANRFE --qk-norm --untied" "SNRF --kv-heads 1"
     kill -TERM $pid
     wait $pid
     code=$?
-    [ $code -eq 143 ] && grep -q "saved in stopped; to go on: .*train_attnvar.* --out stopped --resume" out2 && ok=yes || ok=no
+    [ $code -eq 143 ] && grep -qF "saved in stopped; to go on: $program --out stopped --resume" out2 && ok=yes || ok=no
     result $ok "SIGTERM, $run: exit code 143 and the command to go on" "exit code $code: $(tail -1 out2)"
     "$program" --out stopped --resume --sample 0 --threads 2 > out3 2>&1 || result no "resume $run" "$(tail -1 out3)"
     same "stopped and resumed = straight: $run" straight stopped
